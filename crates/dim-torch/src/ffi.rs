@@ -1,0 +1,98 @@
+//! The C interface of `cpp/`: raw declarations, and the one way to read its error messages.
+
+use std::ffi::{CStr, c_char, c_void};
+
+use torch_sys::C_tensor;
+
+use crate::TorchError;
+
+/// A list of tensors that the C++ side owns.
+#[repr(C)]
+pub(crate) struct DimTensorList {
+    _opaque: [u8; 0],
+}
+
+/// The callbacks of an operation; see `cpp/custom_function.cpp`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct DimCallbacks {
+    pub(crate) forward: unsafe extern "C" fn(
+        operation: *mut c_void,
+        inputs: *const *mut C_tensor,
+        input_count: usize,
+        outputs: *mut DimTensorList,
+        saved: *mut DimTensorList,
+    ) -> *mut c_char,
+    pub(crate) backward: unsafe extern "C" fn(
+        operation: *mut c_void,
+        saved: *const *mut C_tensor,
+        saved_count: usize,
+        grad_outputs: *const *mut C_tensor,
+        output_count: usize,
+        needs_gradient: *const bool,
+        input_count: usize,
+        grad_inputs: *mut DimTensorList,
+    ) -> *mut c_char,
+    pub(crate) drop: unsafe extern "C" fn(operation: *mut c_void),
+}
+
+unsafe extern "C" {
+    pub(crate) fn dim_tensor_list_push(list: *mut DimTensorList, tensor: *const C_tensor);
+    pub(crate) fn dim_apply(
+        inputs: *const *const C_tensor,
+        input_count: usize,
+        operation: *mut c_void,
+        callbacks: DimCallbacks,
+        outputs: *mut *mut C_tensor,
+        output_capacity: usize,
+        output_count: *mut usize,
+    ) -> *mut c_char;
+    pub(crate) fn dim_set_gradient(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
+    pub(crate) fn dim_fused_adamw(
+        values: *const C_tensor,
+        gradients: *const C_tensor,
+        first_moment: *const C_tensor,
+        second_moment: *const C_tensor,
+        step: *const C_tensor,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        eps: f64,
+    ) -> *mut c_char;
+    pub(crate) fn dim_current_cuda_stream(ordinal: i32, stream: *mut *mut c_void) -> *mut c_char;
+    fn malloc(size: usize) -> *mut c_void;
+    fn free(pointer: *mut c_void);
+}
+
+/// Turns a message of the C++ side into an error, and frees it.
+pub(crate) fn check(message: *mut c_char) -> Result<(), TorchError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a non-null message is a NUL-terminated string that `dim::message` or `message` below allocated with
+    // malloc; it is read and freed here once, and nobody else holds it.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        free(message.cast());
+        text
+    };
+    Err(TorchError::Libtorch(text))
+}
+
+/// A copy of `text` on the C heap, for the C++ side to read and free.
+pub(crate) fn message(text: &str) -> *mut c_char {
+    // An inner NUL would end the C string early; such a byte is not worth losing the message for.
+    let bytes: Vec<u8> = text.bytes().filter(|&byte| byte != 0).collect();
+    // SAFETY: the block is one byte longer than the text, so the copy and its terminator stay inside it; a failed
+    // allocation gives null, which is checked before it is written.
+    unsafe {
+        let block = malloc(bytes.len() + 1).cast::<u8>();
+        if block.is_null() {
+            std::process::abort(); // no memory for an error message: null would mean success
+        }
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), block, bytes.len());
+        *block.add(bytes.len()) = 0;
+        block.cast()
+    }
+}

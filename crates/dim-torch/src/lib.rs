@@ -1,0 +1,22 @@
+//! What tch lacks: differentiable operations over `dim-kernels`, flat parameter buffers with their optimiser, and
+//! the start-up of CUDA. The only crate that sees both tensors and kernels.
+//!
+//! Data goes one way: a tensor is viewed ([`bridge`]), a kernel runs on the view (`dim-kernels`), and
+//! [`custom_function`] records the operation in libtorch's autograd graph.
+
+// The bridge hands tensors to C++ and to kernels as raw pointers; every block says why that is sound.
+#![allow(unsafe_code)]
+
+mod bridge;
+pub mod cuda;
+pub mod custom_function;
+mod error;
+mod ffi;
+pub mod ops;
+mod optimizer;
+mod parameters;
+
+pub use dim_kernels::token_map::TokenMap;
+pub use error::TorchError;
+pub use optimizer::{AdamW, AdamWConfig};
+pub use parameters::{ParameterSpec, Parameters};

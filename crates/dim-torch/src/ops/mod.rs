@@ -1,0 +1,17 @@
+//! Differentiable operations, one a file.
+
+mod causal_conv1d;
+mod selective_scan;
+
+pub use causal_conv1d::{CausalConv1dInputs, causal_conv1d};
+pub use selective_scan::{SelectiveScanInputs, selective_scan, selective_scan_with_last_state};
+
+use tch::Tensor;
+
+/// The tensor itself if its last dimension is contiguous, as kernels need it; otherwise a contiguous copy.
+fn with_contiguous_channels(tensor: &Tensor) -> Tensor {
+    match tensor.stride().last() {
+        Some(&stride) if stride != 1 => tensor.contiguous(),
+        _ => tensor.shallow_clone(),
+    }
+}

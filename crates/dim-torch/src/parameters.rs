@@ -1,0 +1,150 @@
+//! Every parameter of a network in one flat buffer, its gradients in another.
+//!
+//! The optimiser, the moving average, checkpoints and (later) all-reduce then see one array; a parameter is a view.
+
+use std::collections::BTreeMap;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{TorchError, ffi};
+
+/// Each parameter starts on a multiple of this many elements, so that its rows can be loaded as whole vectors.
+const ALIGNMENT: i64 = 64;
+
+/// A parameter's name and shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterSpec {
+    /// Unique name, such as `blocks.0.mamba.in_proj.weight`.
+    pub name: String,
+    /// Sizes, outermost first.
+    pub shape: Vec<i64>,
+}
+
+impl ParameterSpec {
+    /// A parameter called `name` of this shape.
+    pub fn new(name: impl Into<String>, shape: &[i64]) -> Self {
+        Self { name: name.into(), shape: shape.to_vec() }
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn elements(&self) -> i64 {
+        self.shape.iter().product()
+    }
+}
+
+/// Named f32 parameters in a fixed order, views of one flat buffer.
+pub struct Parameters {
+    specs: Vec<ParameterSpec>,
+    index: BTreeMap<String, usize>,
+    values: Tensor,
+    gradients: Option<Tensor>,
+    views: Vec<Tensor>,
+}
+
+impl Parameters {
+    /// Trainable parameters, all zero: each is a leaf whose `.grad` is a view of [`Parameters::gradients`].
+    ///
+    /// # Errors
+    /// Two specifications of one name, or no memory.
+    pub fn zeros(specs: &[ParameterSpec], device: Device) -> Result<Self, TorchError> {
+        let length = flat_length(specs);
+        let values = Tensor::f_zeros([length], (Kind::Float, device))?;
+        let gradients = Tensor::f_zeros([length], (Kind::Float, device))?;
+        let mut parameters = Self::from_flat(specs, values)?;
+        let mut offset = 0;
+        for (spec, view) in parameters.specs.iter().zip(&mut parameters.views) {
+            let leaf = view.detach().set_requires_grad(true);
+            let gradient = slice(&gradients, offset, spec)?;
+            // SAFETY: both handles are alive; the leaf keeps its own reference to the gradient.
+            ffi::check(unsafe { ffi::dim_set_gradient(leaf.as_ptr(), gradient.as_ptr()) })?;
+            *view = leaf;
+            offset += aligned(spec.elements());
+        }
+        parameters.gradients = Some(gradients);
+        Ok(parameters)
+    }
+
+    /// Parameters without gradients over an existing flat buffer, such as a moving average; the buffer is shared.
+    ///
+    /// # Errors
+    /// A buffer whose length or type does not fit the specifications, or two of one name.
+    pub fn from_flat(specs: &[ParameterSpec], values: Tensor) -> Result<Self, TorchError> {
+        let length = flat_length(specs);
+        if values.kind() != Kind::Float || values.size() != [length] {
+            return Err(TorchError::FlatBuffer {
+                expected: format!("f32 [{length}]"),
+                got: format!("{:?} {:?}", values.kind(), values.size()),
+            });
+        }
+        let values = values.detach();
+        let mut index = BTreeMap::new();
+        let mut views = Vec::with_capacity(specs.len());
+        let mut offset = 0;
+        for (position, spec) in specs.iter().enumerate() {
+            if index.insert(spec.name.clone(), position).is_some() {
+                return Err(TorchError::DuplicateParameter(spec.name.clone()));
+            }
+            views.push(slice(&values, offset, spec)?);
+            offset += aligned(spec.elements());
+        }
+        Ok(Self { specs: specs.to_vec(), index, values, gradients: None, views })
+    }
+
+    /// Names and shapes, in order.
+    #[must_use]
+    pub fn specs(&self) -> &[ParameterSpec] {
+        &self.specs
+    }
+
+    /// The parameter called `name`.
+    ///
+    /// # Errors
+    /// No parameter has this name.
+    pub fn get(&self, name: &str) -> Result<Tensor, TorchError> {
+        let position = self.index.get(name).ok_or_else(|| TorchError::UnknownParameter(name.to_owned()))?;
+        Ok(self.views[*position].shallow_clone())
+    }
+
+    /// Every parameter with its specification, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&ParameterSpec, &Tensor)> {
+        self.specs.iter().zip(&self.views)
+    }
+
+    /// The flat f32 buffer of all values; gaps between parameters are zero.
+    #[must_use]
+    pub fn values(&self) -> Tensor {
+        self.values.shallow_clone()
+    }
+
+    /// The flat f32 buffer of all gradients; `None` for parameters that are not trained.
+    #[must_use]
+    pub fn gradients(&self) -> Option<Tensor> {
+        self.gradients.as_ref().map(Tensor::shallow_clone)
+    }
+
+    /// Sets every gradient to zero, in place.
+    pub fn zero_gradients(&self) {
+        if let Some(gradients) = &self.gradients {
+            let _ = gradients.shallow_clone().zero_();
+        }
+    }
+
+    /// Where the parameters live.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.values.device()
+    }
+}
+
+fn aligned(elements: i64) -> i64 {
+    elements.div_ceil(ALIGNMENT) * ALIGNMENT
+}
+
+fn flat_length(specs: &[ParameterSpec]) -> i64 {
+    specs.iter().map(|spec| aligned(spec.elements())).sum()
+}
+
+fn slice(flat: &Tensor, offset: i64, spec: &ParameterSpec) -> Result<Tensor, TorchError> {
+    Ok(flat.f_narrow(0, offset, spec.elements())?.f_view(spec.shape.as_slice())?)
+}
