@@ -1,0 +1,1 @@
+//! The convolution as its definition reads, in f64, sequentially.

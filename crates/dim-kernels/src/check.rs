@@ -1,0 +1,159 @@
+//! The rules that every op has for its arguments.
+
+use crate::device::Queue;
+use crate::error::KernelError;
+use crate::token_map::TokenMap;
+use crate::view::{DType, Device, Layout, TensorView, TensorViewMut};
+
+/// A dimension of an argument: what it means and how long it must be.
+pub(crate) type Axis = (&'static str, usize);
+
+/// Checks the arguments of one call.
+pub(crate) struct Check<'a> {
+    pub(crate) op: &'static str,
+    pub(crate) queue: &'a Queue,
+}
+
+impl Check<'_> {
+    /// Refuses a queue that no kernel of the op serves.
+    pub(crate) fn queue(&self) -> Result<(), KernelError> {
+        match self.queue {
+            Queue::Cpu => Ok(()),
+            Queue::Cuda { .. } => Err(KernelError::Queue {
+                op: self.op,
+                supported: "Queue::Cpu",
+                got: self.queue.device(),
+            }),
+        }
+    }
+
+    /// The shape of an argument that sets the sizes of the others.
+    pub(crate) fn sizes<const RANK: usize>(
+        &self,
+        argument: &'static str,
+        layout: &Layout,
+        axes: &'static str,
+    ) -> Result<[usize; RANK], KernelError> {
+        layout.shape().try_into().map_err(|_| KernelError::Rank {
+            op: self.op,
+            argument,
+            axes,
+            got: layout.shape().to_vec(),
+        })
+    }
+
+    /// Refuses an input of another shape, dtype or device, or without contiguous rows.
+    pub(crate) fn input(
+        &self,
+        argument: &'static str,
+        layout: &Layout,
+        axes: &[Axis],
+    ) -> Result<(), KernelError> {
+        let op = self.op;
+        if !layout.shape().iter().eq(axes.iter().map(|(_, len)| len)) {
+            let names: Vec<_> = axes.iter().map(|&(name, _)| name).collect();
+            return Err(KernelError::Shape {
+                op,
+                argument,
+                axes: format!("[{}]", names.join(", ")),
+                expected: axes.iter().map(|&(_, len)| len).collect(),
+                got: layout.shape().to_vec(),
+            });
+        }
+        let device = self.queue.device();
+        if layout.device != device {
+            return Err(KernelError::Device {
+                op,
+                argument,
+                expected: device,
+                got: layout.device,
+            });
+        }
+        if device == Device::Cpu && layout.dtype != DType::F32 {
+            return Err(KernelError::DType {
+                op,
+                argument,
+                expected: "f32",
+                device,
+                got: layout.dtype,
+            });
+        }
+        if !layout.rows_are_contiguous() {
+            return Err(self.strides(argument, layout, "stride 1 in the last dimension"));
+        }
+        Ok(())
+    }
+
+    /// Refuses an output as it would an input, and one whose elements overlap.
+    pub(crate) fn output(
+        &self,
+        argument: &'static str,
+        layout: &Layout,
+        axes: &[Axis],
+    ) -> Result<(), KernelError> {
+        self.input(argument, layout, axes)?;
+        if !layout.elements_are_distinct() {
+            return Err(self.strides(argument, layout, "a place of its own for every element"));
+        }
+        Ok(())
+    }
+
+    /// [`Self::input`] for an input that may be absent.
+    pub(crate) fn optional_input(
+        &self,
+        argument: &'static str,
+        view: Option<&TensorView<'_>>,
+        axes: &[Axis],
+    ) -> Result<(), KernelError> {
+        view.map_or(Ok(()), |view| self.input(argument, &view.layout, axes))
+    }
+
+    /// [`Self::output`] for a gradient that may be unwanted, and is refused if its input was not given.
+    pub(crate) fn optional_gradient(
+        &self,
+        argument: &'static str,
+        view: Option<&TensorViewMut<'_>>,
+        input_is_given: bool,
+        axes: &[Axis],
+    ) -> Result<(), KernelError> {
+        match view {
+            None => Ok(()),
+            Some(_) if !input_is_given => Err(KernelError::GradientWithoutInput {
+                op: self.op,
+                argument,
+            }),
+            Some(view) => self.output(argument, &view.layout, axes),
+        }
+    }
+
+    /// Refuses a token map of another length than the sequence.
+    pub(crate) fn token_map(
+        &self,
+        map: Option<&TokenMap>,
+        tokens: usize,
+    ) -> Result<(), KernelError> {
+        match map {
+            Some(map) if map.len() != tokens => Err(KernelError::TokenMapLength {
+                op: self.op,
+                expected: tokens,
+                got: map.len(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn strides(
+        &self,
+        argument: &'static str,
+        layout: &Layout,
+        expected: &'static str,
+    ) -> KernelError {
+        KernelError::Strides {
+            op: self.op,
+            argument,
+            shape: layout.shape().to_vec(),
+            expected,
+            got: layout.strides().to_vec(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The scan as its definition reads, in f64, sequentially.

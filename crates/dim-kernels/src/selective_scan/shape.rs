@@ -1,0 +1,115 @@
+//! Every check of the selective scan's arguments; runs before any pointer is taken.
+
+use super::{SelectiveScan, SelectiveScanGradients};
+use crate::check::Check;
+use crate::device::Queue;
+use crate::error::KernelError;
+use crate::view::{TensorView, TensorViewMut};
+
+/// The sizes that the arguments agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) token: usize,
+    pub(super) channel: usize,
+    pub(super) state: usize,
+}
+
+/// The arguments beside the scan itself.
+pub(super) enum Call<'a> {
+    Forward {
+        out: &'a TensorViewMut<'a>,
+        last_state: Option<&'a TensorViewMut<'a>>,
+    },
+    Backward {
+        grad_out: &'a TensorView<'a>,
+        grad_last_state: Option<&'a TensorView<'a>>,
+        gradients: &'a SelectiveScanGradients<'a>,
+    },
+}
+
+/// Checks a call and returns its sizes: `u` sets batch, token and channel, `a` sets state.
+pub(super) fn check(
+    queue: &Queue,
+    scan: &SelectiveScan<'_>,
+    call: Call<'_>,
+) -> Result<Sizes, KernelError> {
+    let op = match call {
+        Call::Forward { .. } => "selective_scan::forward",
+        Call::Backward { .. } => "selective_scan::backward",
+    };
+    let check = Check { op, queue };
+    check.queue()?;
+
+    let [batch, token, channel] = check.sizes("u", &scan.u.layout, "[batch, token, channel]")?;
+    let [_, state] = check.sizes("a", &scan.a.layout, "[channel, state]")?;
+    let sequence = [("batch", batch), ("token", token), ("channel", channel)];
+    let matrix = [("batch", batch), ("token", token), ("state", state)];
+    let states = [("batch", batch), ("channel", channel), ("state", state)];
+    let a = [("channel", channel), ("state", state)];
+    let vector = [("channel", channel)];
+
+    check.input("u", &scan.u.layout, &sequence)?;
+    check.input("delta", &scan.delta.layout, &sequence)?;
+    check.input("a", &scan.a.layout, &a)?;
+    if state == 0 {
+        return Err(KernelError::Empty {
+            op,
+            argument: "a",
+            axis: "state",
+        });
+    }
+    check.input("b", &scan.b.layout, &matrix)?;
+    check.input("c", &scan.c.layout, &matrix)?;
+    check.optional_input("d", scan.d.as_ref(), &vector)?;
+    check.optional_input("z", scan.z.as_ref(), &sequence)?;
+    check.optional_input("delta_bias", scan.delta_bias.as_ref(), &vector)?;
+    check.optional_input("initial_state", scan.initial_state.as_ref(), &states)?;
+    check.token_map(scan.token_map, token)?;
+
+    match call {
+        Call::Forward { out, last_state } => {
+            check.output("out", &out.layout, &sequence)?;
+            if let Some(last_state) = last_state {
+                check.output("last_state", &last_state.layout, &states)?;
+            }
+        }
+        Call::Backward {
+            grad_out,
+            grad_last_state,
+            gradients,
+        } => {
+            check.input("grad_out", &grad_out.layout, &sequence)?;
+            check.optional_input("grad_last_state", grad_last_state, &states)?;
+            check.output("gradients.u", &gradients.u.layout, &sequence)?;
+            check.output("gradients.delta", &gradients.delta.layout, &sequence)?;
+            check.output("gradients.a", &gradients.a.layout, &a)?;
+            check.output("gradients.b", &gradients.b.layout, &matrix)?;
+            check.output("gradients.c", &gradients.c.layout, &matrix)?;
+            let given = scan.d.is_some();
+            check.optional_gradient("gradients.d", gradients.d.as_ref(), given, &vector)?;
+            let given = scan.z.is_some();
+            check.optional_gradient("gradients.z", gradients.z.as_ref(), given, &sequence)?;
+            let given = scan.delta_bias.is_some();
+            check.optional_gradient(
+                "gradients.delta_bias",
+                gradients.delta_bias.as_ref(),
+                given,
+                &vector,
+            )?;
+            let given = scan.initial_state.is_some();
+            check.optional_gradient(
+                "gradients.initial_state",
+                gradients.initial_state.as_ref(),
+                given,
+                &states,
+            )?;
+        }
+    }
+    Ok(Sizes {
+        batch,
+        token,
+        channel,
+        state,
+    })
+}
