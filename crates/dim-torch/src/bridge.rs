@@ -1,9 +1,6 @@
 //! Tensors as the views that kernels take. The only place where a tensor's memory leaves libtorch.
 
-use dim_kernels::{
-    device::Queue,
-    view::{DType, Device, TensorView, TensorViewMut},
-};
+use dim_kernels::{DType, Device, Queue, TensorView, TensorViewMut};
 use tch::{Kind, Tensor};
 
 use crate::{TorchError, cuda};
@@ -16,9 +13,10 @@ pub(crate) fn view<'a>(
 ) -> Result<TensorView<'a>, TorchError> {
     let parts = Parts::of(operation, argument, tensor)?;
     // SAFETY: libtorch's storage holds every element that shape and strides reach, and the borrow keeps it alive.
-    Ok(unsafe {
+    let view = unsafe {
         TensorView::from_raw_parts(tensor.data_ptr().cast_const(), parts.dtype, parts.device, &parts.shape, &parts.strides)
-    })
+    };
+    Ok(view?)
 }
 
 /// A view to write a tensor through. The tensor must be fresh: nobody else may hold its storage.
@@ -30,9 +28,10 @@ pub(crate) fn view_mut<'a>(
     let parts = Parts::of(operation, argument, tensor)?;
     // SAFETY: as in `view`; the callers of this crate allocate the tensor themselves just before, so that the
     // exclusive borrow of the handle is an exclusive borrow of the storage.
-    Ok(unsafe {
+    let view = unsafe {
         TensorViewMut::from_raw_parts(tensor.data_ptr(), parts.dtype, parts.device, &parts.shape, &parts.strides)
-    })
+    };
+    Ok(view?)
 }
 
 /// Where a kernel on this tensor runs: the CPU, or libtorch's current stream of its GPU.

@@ -16,7 +16,7 @@ pub mod ops;
 mod optimizer;
 mod parameters;
 
-pub use dim_kernels::token_map::TokenMap;
+pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};
 pub use parameters::{ParameterSpec, Parameters};

@@ -138,7 +138,7 @@ impl Parameters {
 }
 
 fn aligned(elements: i64) -> i64 {
-    elements.div_ceil(ALIGNMENT) * ALIGNMENT
+    (elements + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT
 }
 
 fn flat_length(specs: &[ParameterSpec]) -> i64 {

@@ -133,7 +133,6 @@ impl CustomFunction for Operation {
             view_mut(NAME, "out", &mut out)?,
             last_state.as_mut().map(|state| view_mut(NAME, "last_state", state)).transpose()?,
         )?;
-        drop(scan);
         let saved = inputs.iter().map(Tensor::shallow_clone).collect();
         Ok(Forward { outputs: std::iter::once(out).chain(last_state).collect(), saved })
     }

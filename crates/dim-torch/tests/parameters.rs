@@ -1,0 +1,95 @@
+//! Flat parameter buffers and the optimiser on them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use dim_torch::{AdamW, AdamWConfig, ParameterSpec, Parameters, TorchError};
+use tch::{Device, Kind, Tensor, no_grad};
+
+fn specs() -> Vec<ParameterSpec> {
+    vec![ParameterSpec::new("weight", &[3, 5]), ParameterSpec::new("bias", &[7]), ParameterSpec::new("scale", &[])]
+}
+
+fn fill(parameters: &Parameters) {
+    for (index, (_, tensor)) in parameters.iter().enumerate() {
+        let values = Tensor::arange(tensor.numel() as i64, (Kind::Float, Device::Cpu)).view_as(tensor);
+        no_grad(|| tensor.shallow_clone().copy_(&(values * 0.1 + index as f64)));
+    }
+}
+
+/// A loss with a different gradient for every element.
+fn loss(parameters: &Parameters) -> Tensor {
+    parameters.iter().map(|(_, tensor)| tensor.pow_tensor_scalar(3).sum(Kind::Float)).reduce(|a, b| a + b).unwrap()
+}
+
+#[test]
+fn gradients_accumulate_into_the_flat_buffer() {
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
+    fill(&parameters);
+    loss(&parameters).backward();
+    loss(&parameters).backward();
+    let flat = parameters.gradients().unwrap();
+    let mut total = 0.0;
+    for (_, tensor) in parameters.iter() {
+        let expected = tensor.detach().square() * 6.0;
+        assert!(tensor.grad().allclose(&expected, 1e-6, 1e-6, false));
+        total += expected.sum(Kind::Double).double_value(&[]);
+    }
+    assert!((flat.sum(Kind::Double).double_value(&[]) - total).abs() < 1e-3, "every .grad is a view of the buffer");
+    parameters.zero_gradients();
+    assert_eq!(parameters.get("weight").unwrap().grad().abs().max().double_value(&[]), 0.0);
+}
+
+#[test]
+fn optimiser_follows_the_definition_of_adamw() {
+    let config =
+        AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: Some(1.5), ema_decay: 0.9 };
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
+    fill(&parameters);
+    let mut optimizer = AdamW::new(config, &parameters);
+
+    let mut value = parameters.values().to_kind(Kind::Double);
+    let mut ema = value.copy();
+    let (mut first, mut second) = (value.zeros_like(), value.zeros_like());
+    for step in 1..=5 {
+        parameters.zero_gradients();
+        loss(&parameters).backward();
+        let mut gradient = parameters.gradients().unwrap().to_kind(Kind::Double);
+        let norm = gradient.norm().double_value(&[]);
+        gradient = gradient * (1.5 / norm).min(1.0);
+        let reported = optimizer.step(&parameters, 1e-2).unwrap().double_value(&[]);
+        assert!((reported / norm - 1.0).abs() < 1e-5, "the norm before clipping is reported");
+
+        first = first * 0.9 + &gradient * 0.1;
+        second = second * 0.99 + gradient.square() * 0.01;
+        let corrected = &first / (1.0 - 0.9_f64.powi(step));
+        let root = (&second / (1.0 - 0.99_f64.powi(step))).sqrt() + 1e-8;
+        value = &value * (1.0 - 1e-2 * 0.03) - corrected / root * 1e-2;
+        ema = &ema * 0.9 + &value * 0.1;
+    }
+    let error = |ours: &Tensor, expected: &Tensor| (ours.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
+    assert!(error(&parameters.values(), &value) < 1e-5);
+    assert!(error(&optimizer.ema, &ema) < 1e-5);
+    assert_eq!(optimizer.step, 5);
+}
+
+#[test]
+fn names_are_unique_and_known() {
+    let twice = [ParameterSpec::new("w", &[2]), ParameterSpec::new("w", &[3])];
+    assert!(matches!(Parameters::zeros(&twice, Device::Cpu), Err(TorchError::DuplicateParameter(name)) if name == "w"));
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
+    assert!(matches!(parameters.get("gain"), Err(TorchError::UnknownParameter(name)) if name == "gain"));
+}
+
+#[test]
+fn a_flat_buffer_of_another_model_is_refused() {
+    let short = Tensor::zeros([5], (Kind::Float, Device::Cpu));
+    assert!(matches!(Parameters::from_flat(&specs(), short), Err(TorchError::FlatBuffer { .. })));
+}
+
+#[test]
+fn an_average_shares_the_buffer_it_is_read_from() {
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
+    fill(&parameters);
+    let average = Parameters::from_flat(&specs(), parameters.values() * 2.0).unwrap();
+    assert!(average.get("bias").unwrap().allclose(&(parameters.get("bias").unwrap() * 2.0), 1e-6, 1e-6, false));
+    assert!(!average.get("bias").unwrap().requires_grad() && average.gradients().is_none());
+}
