@@ -1,0 +1,94 @@
+//! One block: norm, modulation, Mamba, gate, residual; in the decoder a long skip first. Source: DiM, figure 2.
+
+use dim_torch::{Parameters, TokenMap, TorchError};
+use tch::{Kind, Tensor};
+
+use crate::{
+    config::{DimConfig, LongSkip},
+    dim::Observer,
+    linear::Linear,
+    mamba::Mamba,
+    norm::RmsNorm,
+};
+
+/// The linear map that joins the stream with a long skip. There is no bypass: it replaces the stream.
+enum Join {
+    One(Linear),
+    Two { state: Linear, skip: Linear },
+}
+
+impl Join {
+    fn forward(&self, stream: &Tensor, skip: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        let joined = match self {
+            Self::One(linear) => linear.forward(&Tensor::f_cat(&[stream, skip], -1)?, kind)?,
+            Self::Two { state, skip: skip_linear } => {
+                state.forward(stream, kind)?.f_add(&skip_linear.forward(skip, kind)?)?
+            }
+        };
+        Ok(joined.to_kind(Kind::Float))
+    }
+}
+
+/// One block of the network.
+pub(crate) struct Block {
+    name: String,
+    join: Option<Join>,
+    norm: RmsNorm,
+    modulation_table: Tensor,
+    mamba: Mamba,
+}
+
+impl Block {
+    /// Block `index` of the network.
+    pub(crate) fn new(parameters: &Parameters, config: &DimConfig, index: usize) -> Result<Self, TorchError> {
+        let name = format!("blocks.{index}");
+        let join = if index < config.first_decoder_block() {
+            None
+        } else {
+            Some(match config.long_skip() {
+                LongSkip::OneLinear => Join::One(Linear::new(parameters, &format!("{name}.long_skip"))?),
+                LongSkip::TwoLinears => Join::Two {
+                    state: Linear::new(parameters, &format!("{name}.long_skip.state"))?,
+                    skip: Linear::new(parameters, &format!("{name}.long_skip.skip"))?,
+                },
+            })
+        };
+        Ok(Self {
+            join,
+            norm: RmsNorm::new(parameters, &format!("{name}.norm"))?,
+            modulation_table: parameters.get(&format!("{name}.modulation_table"))?,
+            mamba: Mamba::new(parameters, config, &format!("{name}.mamba"))?,
+            name,
+        })
+    }
+
+    /// Replaces the stream by the linear map of stream and skip; a block without a long skip keeps it.
+    pub(crate) fn join(&self, stream: Tensor, skip: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        match &self.join {
+            Some(join) => join.forward(&stream, skip, kind),
+            None => Ok(stream),
+        }
+    }
+
+    /// `stream` `[batch, token, d_model]` f32, `modulation` `[batch, 3, d_model]` → the new stream.
+    pub(crate) fn forward(
+        &self,
+        stream: &Tensor,
+        modulation: &Tensor,
+        token_map: &TokenMap,
+        kind: Kind,
+        observe: &mut Observer,
+    ) -> Result<Tensor, TorchError> {
+        let modulation = modulation.f_add(&self.modulation_table)?;
+        let row = |index| modulation.f_narrow(1, index, 1);
+        let (shift, scale, gate) = (row(0)?, row(1)?, row(2)?);
+        let input = self.norm.forward(stream)?.f_mul(&(scale + 1.0))?.f_add(&shift)?;
+        let output = self.mamba.forward(&input, token_map, kind)?.to_kind(Kind::Float);
+        let hidden = (gate + 1.0).f_mul(&output)?;
+        observe.see(|| format!("{}.mamba_in", self.name), &input);
+        observe.see(|| format!("{}.mamba_out", self.name), &output);
+        observe.see(|| format!("{}.hidden", self.name), &hidden);
+        observe.see(|| format!("{}.residual", self.name), stream);
+        Ok(hidden.f_add(stream)?)
+    }
+}

@@ -1,0 +1,80 @@
+//! The Mamba layer, token-major and along a token map. Source: Gu & Dao 2023 (arXiv 2312.00752), section 3.4.
+
+use dim_torch::{
+    Parameters, TokenMap, TorchError,
+    ops::{CausalConv1dInputs, SelectiveScanInputs, causal_conv1d, selective_scan},
+};
+use tch::{Kind, Tensor};
+
+use crate::{config::DimConfig, linear::Linear};
+
+/// One Mamba layer.
+pub(crate) struct Mamba {
+    a_log: Tensor,
+    d: Tensor,
+    in_proj: Linear,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor,
+    x_proj: Linear,
+    dt_proj: Linear,
+    delta_bias: Tensor,
+    out_proj: Linear,
+    dt_rank: i64,
+    d_state: i64,
+}
+
+impl Mamba {
+    /// The layer whose parameters start with `prefix`.
+    pub(crate) fn new(parameters: &Parameters, config: &DimConfig, prefix: &str) -> Result<Self, TorchError> {
+        let name = |name: &str| format!("{prefix}.{name}");
+        let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        Ok(Self {
+            a_log: parameters.get(&name("a_log"))?,
+            d: parameters.get(&name("d"))?,
+            in_proj: Linear::without_bias(parameters, &name("in_proj"))?,
+            conv1d_weight: parameters.get(&name("conv1d.weight"))?,
+            conv1d_bias: parameters.get(&name("conv1d.bias"))?,
+            x_proj: Linear::without_bias(parameters, &name("x_proj"))?,
+            dt_proj: Linear::without_bias(parameters, &name("dt_proj"))?,
+            delta_bias: parameters.get(&name("dt_proj.bias"))?,
+            out_proj: Linear::without_bias(parameters, &name("out_proj"))?,
+            dt_rank: size(config.dt_rank()),
+            d_state: size(config.d_state),
+        })
+    }
+
+    /// `[batch, token, d_model]` → the same, in `kind`; convolution and scan walk along `token_map`.
+    pub(crate) fn forward(&self, input: &Tensor, token_map: &TokenMap, kind: Kind) -> Result<Tensor, TorchError> {
+        let xz = self.in_proj.forward(input, kind)?;
+        let halves = xz.f_chunk(2, -1)?;
+        let [x, z] = &halves[..] else {
+            return Err(TorchError::Libtorch(format!("in_proj gave {} halves", halves.len())));
+        };
+        let u = causal_conv1d(
+            &CausalConv1dInputs { x, weight: &self.conv1d_weight, bias: Some(&self.conv1d_bias), silu: true },
+            Some(token_map),
+        )?;
+        // One product gives the step size's low-rank form, B and C; the scan reads them where they lie.
+        let projected = self.x_proj.forward(&u, kind)?;
+        let delta = self.dt_proj.forward(&projected.f_narrow(-1, 0, self.dt_rank)?, kind)?;
+        let b = projected.f_narrow(-1, self.dt_rank, self.d_state)?;
+        let c = projected.f_narrow(-1, self.dt_rank + self.d_state, self.d_state)?;
+        let a = self.a_log.f_exp()?.f_neg()?;
+        let y = selective_scan(
+            &SelectiveScanInputs {
+                u: &u,
+                delta: &delta,
+                a: &a,
+                b: &b,
+                c: &c,
+                d: Some(&self.d),
+                z: Some(z),
+                delta_bias: Some(&self.delta_bias),
+                initial_state: None,
+                delta_softplus: true,
+            },
+            Some(token_map),
+        )?;
+        self.out_proj.forward(&y, kind)
+    }
+}

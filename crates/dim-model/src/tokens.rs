@@ -1,0 +1,105 @@
+//! From patches to the sequence that the blocks see, and back. Source: DiM, sections 3.2 and 3.3.
+
+use dim_torch::{Parameters, TorchError};
+use tch::Tensor;
+
+use crate::{
+    config::{DimConfig, PADDING, PREFIX, Padding},
+    scan_order::Grid,
+};
+
+/// Sizes of a grid as libtorch counts them.
+pub(crate) fn sizes(grid: Grid) -> (i64, i64) {
+    let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    (size(grid.rows), size(grid.columns))
+}
+
+/// Builds the sequence: condition tokens, separators, padded grid in raster order.
+pub(crate) struct Sequencer {
+    separator_tokens: Tensor,
+    padding_tokens: Tensor,
+    padding: Padding,
+}
+
+impl Sequencer {
+    pub(crate) fn new(parameters: &Parameters, config: &DimConfig) -> Result<Self, TorchError> {
+        Ok(Self {
+            separator_tokens: parameters.get("separator_tokens")?,
+            padding_tokens: parameters.get("padding_tokens")?,
+            padding: config.padding,
+        })
+    }
+
+    /// `conditions`: `[batch, 2, d_model]`, `patches`: `[batch, rows, columns, d_model]` → `[batch, token, d_model]`.
+    pub(crate) fn assemble(&self, conditions: &Tensor, patches: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
+        let (batch, width) = (conditions.size()[0], conditions.size()[2]);
+        let (rows, columns) = sizes(grid);
+        let padding = PADDING as i64;
+        let right = self.padding_tokens.f_view([1, 1, padding, width])?.f_expand([batch, rows, -1, -1], false)?;
+        let below = self.below(grid)?.f_expand([batch, -1, -1, -1], false)?;
+        let upper = Tensor::f_cat(&[patches, &right], 2)?;
+        let padded = Tensor::f_cat(&[upper, below], 1)?;
+        let padded = padded.f_view([batch, (rows + padding) * (columns + padding), width])?;
+        let separators = self.separator_tokens.f_unsqueeze(0)?.f_expand([batch, -1, -1], false)?;
+        Ok(Tensor::f_cat(&[conditions, &separators, &padded], 1)?)
+    }
+
+    /// The padding rows below the grid, `[1, 3, columns + 3, d_model]`.
+    fn below(&self, grid: Grid) -> Result<Tensor, TorchError> {
+        let width = self.padding_tokens.size()[1];
+        let (_, columns) = sizes(grid);
+        let padding = PADDING as i64;
+        Ok(match self.padding {
+            Padding::Lateral => self
+                .padding_tokens
+                .f_view([1, padding, 1, width])?
+                .f_expand([-1, -1, columns + padding, -1], false)?,
+            Padding::Rho => {
+                // All padding positions in raster order take the tokens in turn. Every row above adds three, so that
+                // the first row below starts with token 0, and each further one where the last stopped.
+                let turns: Vec<i64> = (0..padding * (columns + padding)).map(|turn| turn % padding).collect();
+                let turns = Tensor::from_slice(&turns).to_device(self.padding_tokens.device());
+                self.padding_tokens
+                    .f_index_select(0, &turns)?
+                    .f_view([1, padding, columns + padding, width])?
+            }
+        })
+    }
+}
+
+/// The patches of the sequence, `[batch, rows, columns, d_model]`: prefix and pads dropped.
+pub(crate) fn patches_of(sequence: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
+    let (batch, width) = (sequence.size()[0], sequence.size()[2]);
+    let (rows, columns) = sizes(grid);
+    let (padded_rows, padded_columns) = sizes(grid.padded());
+    Ok(sequence
+        .f_narrow(1, PREFIX as i64, padded_rows * padded_columns)?
+        .f_view([batch, padded_rows, padded_columns, width])?
+        .f_narrow(1, 0, rows)?
+        .f_narrow(2, 0, columns)?)
+}
+
+/// A depthwise 3 × 3 convolution of the patches with zero padding; no residual, no activation.
+pub(crate) struct LocalConv {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl LocalConv {
+    /// The convolution whose parameters are `name.weight` `[d_model, 3, 3]` and `name.bias`.
+    pub(crate) fn new(parameters: &Parameters, name: &str) -> Result<Self, TorchError> {
+        Ok(Self {
+            weight: parameters.get(&format!("{name}.weight"))?,
+            bias: parameters.get(&format!("{name}.bias"))?,
+        })
+    }
+
+    /// `[batch, rows, columns, d_model]` → the same.
+    pub(crate) fn forward(&self, patches: &Tensor) -> Result<Tensor, TorchError> {
+        let channels = self.bias.size()[0];
+        Ok(patches
+            .f_permute([0, 3, 1, 2])?
+            .f_conv2d(&self.weight.f_unsqueeze(1)?, Some(&self.bias), [1, 1], [1, 1], [1, 1], channels)?
+            .f_permute([0, 2, 3, 1])?)
+    }
+}
