@@ -1,7 +1,7 @@
 //! Linear maps in the network's compute precision.
 
 use dim_torch::{Parameters, TorchError};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// `x · weightᵀ + bias`, weight `[outputs, inputs]`.
 pub(crate) struct Linear {
@@ -23,7 +23,30 @@ impl Linear {
 
     /// `[…, inputs]` → `[…, outputs]`, computed and returned in `kind`.
     pub(crate) fn forward(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        let x = x.to_kind(kind);
+        let weight = self.weight.to_kind(kind);
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(kind));
-        Ok(x.to_kind(kind).f_linear(&self.weight.to_kind(kind), bias.as_ref())?)
+        if x.device() == Device::Cpu && kind == Kind::Float {
+            pointwise_convolution(&x, &weight, bias.as_ref())
+        } else {
+            Ok(x.f_linear(&weight, bias.as_ref())?)
+        }
     }
+}
+
+/// The same map as a 1 × 1 convolution over channels-last memory, which is the row-major matrix itself: no copy.
+///
+/// On the CPU libtorch's matrix products go to MKL, its convolutions to oneDNN, whose kernels are compiled for the
+/// processor at hand: on AMD (Zen 5) they run the f32 shapes of these networks twice as fast, forward and backward.
+fn pointwise_convolution(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TorchError> {
+    let mut size = x.size();
+    let inputs = weight.size()[1];
+    let rows = size[..size.len() - 1].iter().product::<i64>();
+    let image = x.f_reshape([1, rows, 1, inputs])?.f_permute([0, 3, 1, 2])?;
+    let filters = weight.f_view([-1, inputs, 1, 1])?;
+    let out = image.f_conv2d(&filters, bias, [1, 1], [0, 0], [1, 1], 1)?.f_permute([0, 2, 3, 1])?;
+    if let Some(last) = size.last_mut() {
+        *last = weight.size()[0];
+    }
+    Ok(out.f_reshape(size)?)
 }
