@@ -1,0 +1,148 @@
+//! `cargo xtask ci`: everything that a change must pass, quick steps first, stopping at the first that fails.
+
+use std::process::Command;
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    invariants, kernels,
+    process::{self, Interrupt},
+    setup::{self, Request},
+    steps::{Outcome, Steps},
+    verify,
+    workspace::Workspace,
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Run only these steps
+    #[arg(long, value_name = "STEP")]
+    only: Vec<Step>,
+    /// Leave these steps out
+    #[arg(long, value_name = "STEP")]
+    skip: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// libtorch, the demo's images, nvcc, libclang
+    Setup,
+    /// rustfmt, and clang-format where it is installed
+    Format,
+    /// clippy, warnings are errors
+    Lints,
+    /// rustdoc, warnings are errors
+    Docs,
+    /// The rules of the architecture
+    Invariants,
+    /// Generated Rust equals what the headers say
+    Codegen,
+    /// Every CUDA source compiles
+    Kernels,
+    /// Licences and advisories of the dependencies, where cargo-deny is installed
+    Deny,
+    /// The repository's golden files
+    Golden,
+    /// cargo xtask test
+    Tests,
+}
+
+pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    for step in arguments.steps() {
+        let name = step.name();
+        if let Err(error) = steps.run(&name, || step.run(workspace, interrupt)) {
+            steps.print("cargo xtask ci");
+            return Err(if interrupt.came() {
+                error
+            } else {
+                // The step's own error is printed with this one, and main looks through it for a mend.
+                error.context(format!("step `{name}` failed; repeat it with `cargo xtask ci --only {name}`"))
+            });
+        }
+    }
+    steps.print("cargo xtask ci");
+    println!("all steps passed");
+    Ok(())
+}
+
+impl Arguments {
+    fn steps(&self) -> impl Iterator<Item = Step> {
+        let chosen = |step: &Step| self.only.is_empty() || self.only.contains(step);
+        let left_out = |step: &Step| self.skip.contains(step);
+        Step::value_variants().iter().copied().filter(move |step| chosen(step) && !left_out(step))
+    }
+}
+
+impl Step {
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    fn run(self, workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
+        let run = |mut command: Command| {
+            println!("$ {}", process::shown(&command));
+            process::run(&mut command, interrupt)?;
+            Ok(Outcome::Passed)
+        };
+        match self {
+            Self::Setup => {
+                let request = Request { nvcc: true, libclang: true, ..Request::default() };
+                setup::run(workspace, request, interrupt)?;
+                Ok(Outcome::Passed)
+            }
+            Self::Format => {
+                run(workspace.cargo(["fmt", "--all", "--check"]))?;
+                clang_format(workspace, interrupt)
+            }
+            Self::Lints => {
+                run(workspace.cargo(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+            }
+            Self::Docs => {
+                let mut command = workspace.cargo(["doc", "--release", "--workspace", "--no-deps"]);
+                command.env("RUSTDOCFLAGS", "-D warnings");
+                run(command)
+            }
+            Self::Invariants => invariants::run(workspace).map(|()| Outcome::Passed),
+            Self::Codegen => run(workspace.cargo(["xtask", "codegen", "--check"])),
+            Self::Kernels => kernels::compile_all(workspace, interrupt),
+            Self::Deny if !setup::is_program("cargo-deny") => {
+                Ok(Outcome::Skipped("cargo-deny is not installed".to_owned()))
+            }
+            Self::Deny => run(workspace.cargo(["deny", "check", "licenses", "bans", "sources"])),
+            Self::Golden => run(verify::command(workspace, &workspace.root().join("golden"), false)),
+            Self::Tests => run(workspace.cargo(["xtask", "test"])),
+        }
+    }
+}
+
+/// C and C++ sources, where the formatter is installed; rustfmt comes with Rust, this one does not.
+fn clang_format(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
+    if !setup::is_program("clang-format") {
+        println!("clang-format is not installed: C and C++ sources are not looked at");
+        return Ok(Outcome::Passed);
+    }
+    let files = invariants::Tree::tracked(workspace.root())?;
+    let sources = files.paths().filter(|path| [".h", ".cpp", ".cu", ".cuh"].iter().any(|end| path.ends_with(end)));
+    let mut command = Command::new("clang-format");
+    command.current_dir(workspace.root()).args(["--dry-run", "--Werror"]).args(sources);
+    process::run(&mut command, interrupt)?;
+    Ok(Outcome::Passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(only: &[Step], skip: &[Step]) -> Vec<Step> {
+        Arguments { only: only.to_vec(), skip: skip.to_vec() }.steps().collect()
+    }
+
+    #[test]
+    fn all_steps_run_unless_told_otherwise() {
+        assert_eq!(steps(&[], &[]), Step::value_variants());
+        assert_eq!(steps(&[Step::Docs, Step::Format], &[]), [Step::Format, Step::Docs]);
+        assert!(!steps(&[], &[Step::Tests]).contains(&Step::Tests));
+        assert!(steps(&[Step::Tests], &[Step::Tests]).is_empty());
+    }
+}

@@ -1,0 +1,96 @@
+//! The subcommands, and what each calls.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    ci, codegen, demo, invariants,
+    process::Interrupt,
+    setup::{self, Request},
+    test, verify,
+    workspace::Workspace,
+};
+
+/// Automation of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Install what is missing, pinned, into .deps of this checkout: libtorch, the demo's images, on a GPU also CUDA
+    Setup(SetupArguments),
+    /// Set up, build, train on real images and show the samples
+    Demo(demo::Arguments),
+    /// Set up and run every test of the workspace, doctests included
+    Test,
+    /// Everything that a change must pass: format, lints, docs, invariants, generated code, golden files, tests
+    Ci(ci::Arguments),
+    /// Compare with golden files and print the worst error of each
+    Verify(verify::Arguments),
+    /// Turn kernels/*/params.h into Rust
+    Codegen {
+        /// Change nothing; fail if the committed Rust differs from what the headers say
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the rules of the architecture: who may depend on whom, where unsafe code may stand, and the like
+    Invariants,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetupArguments {
+    /// Install CUDA's libraries and compiler although no GPU is seen, as on a cluster's login node
+    #[arg(long)]
+    cuda: bool,
+    /// Install the CUDA compiler although no GPU is seen
+    #[arg(long)]
+    nvcc: bool,
+    /// Also fetch Fashion-MNIST, from Debian's package
+    #[arg(long)]
+    fashion_mnist: bool,
+    /// Also install libclang, which `cargo xtask codegen` needs
+    #[arg(long)]
+    libclang: bool,
+}
+
+pub(crate) fn run(command: Command, workspace: &Workspace) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::watch()?;
+    match command {
+        Command::Setup(arguments) => {
+            let SetupArguments { cuda, nvcc, fashion_mnist, libclang } = arguments;
+            let ready = setup::run(workspace, Request { cuda, nvcc, fashion_mnist, libclang }, &interrupt)?;
+            for line in ready.left_out {
+                println!("  {line}");
+            }
+        }
+        Command::Demo(arguments) => demo::run(workspace, &arguments, &interrupt)?,
+        Command::Test => test::run(workspace, &interrupt)?,
+        Command::Ci(arguments) => ci::run(workspace, &arguments, &interrupt)?,
+        Command::Verify(arguments) => return verify::run(workspace, &arguments, &interrupt),
+        Command::Codegen { check } => codegen::run(workspace, check, &interrupt)?,
+        Command::Invariants => invariants::run(workspace)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A path of the command line, relative to where the command was typed, made independent of that.
+pub(crate) fn absolute(path: &PathBuf) -> std::io::Result<PathBuf> {
+    std::path::absolute(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
