@@ -1,0 +1,48 @@
+//! What this crate asks of a network.
+
+use tch::Tensor;
+
+use crate::DiffusionError;
+
+/// A network that predicts the noise in a noisy image (ε-prediction; Ho et al., arXiv 2006.11239, section 3.2).
+pub trait Denoiser {
+    /// Predicts the noise in `x_t`.
+    ///
+    /// - `x_t`: `[batch, channel, row, column]`, or any other shape that starts with the batch
+    /// - `t`: `[batch]`, f32 (f64 where `x_t` is f64), the network's own time: the schedule's
+    ///   [`network_time`](crate::schedule::NoiseSchedule::network_time), not the schedule's `t`
+    /// - `class`: `[batch]`, i64, each in `0..=null_class`; `None` for a network used without classes
+    ///
+    /// Returns a floating-point tensor of the shape of `x_t` on its device.
+    ///
+    /// # Errors
+    /// Whatever the network reports, wrapped by [`DiffusionError::denoiser`].
+    fn predict(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        class: Option<&Tensor>,
+    ) -> Result<Tensor, DiffusionError>;
+
+    /// The label that means "no class", one above the last class; `None` if the network knows no classes.
+    ///
+    /// Where it is known, the samplers check labels against it and guidance can use it.
+    fn null_class(&self) -> Option<i64> {
+        None
+    }
+}
+
+/// Any closure is a denoiser without classes.
+impl<F> Denoiser for F
+where
+    F: Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor, DiffusionError>,
+{
+    fn predict(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        class: Option<&Tensor>,
+    ) -> Result<Tensor, DiffusionError> {
+        self(x_t, t, class)
+    }
+}

@@ -1,0 +1,23 @@
+//! Schedules, objectives, guidance and samplers over a [`Denoiser`]; knows no network.
+//!
+//! - [`schedule`]: how much signal and noise there is at each time
+//! - [`noise`]: random numbers that depend on a seed and a sample, never on the batch around it
+//! - [`objective`]: the training loss
+//! - [`guidance`]: a denoiser that follows its class more closely
+//! - [`sampler`]: from noise to images
+//! - [`verify`]: all of it against reference tensors
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod denoiser;
+mod error;
+pub mod guidance;
+pub mod noise;
+pub mod objective;
+pub mod sampler;
+pub mod schedule;
+pub mod verify;
+
+pub use denoiser::Denoiser;
+pub use error::DiffusionError;

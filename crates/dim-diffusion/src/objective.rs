@@ -1,0 +1,191 @@
+//! The training loss: how well the network tells the noise from the image.
+//!
+//! Ho et al., "Denoising Diffusion Probabilistic Models", arXiv 2006.11239, equation 14; label dropout after Ho and
+//! Salimans, "Classifier-Free Diffusion Guidance", arXiv 2207.12598, algorithm 1.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::{
+    Denoiser, DiffusionError,
+    check::{self, TRAINING_KINDS},
+    noise::NoiseStream,
+    schedule::NoiseSchedule,
+};
+
+/// What may be chosen about the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectiveOptions {
+    /// The probability with which a label is replaced by the null class, in `[0, 1]`.
+    pub class_dropout: f64,
+    /// Tell the network its time rounded to bf16 (8 bits: above 256, not every step), as in the DiM authors'
+    /// training of latent models. Sampling never rounds.
+    pub round_time_to_bf16: bool,
+}
+
+/// The ε-prediction loss, with every random draw a function of the seed and the image's place in training.
+#[derive(Clone, Debug)]
+pub struct Objective {
+    options: ObjectiveOptions,
+    null_class: Option<i64>,
+    times: NoiseStream,
+    noise: NoiseStream,
+    dropout: NoiseStream,
+}
+
+/// A training batch made ready for the network.
+#[derive(Debug)]
+pub struct NoisyBatch {
+    /// The noisy images, `[batch, …]`, of the kind and device of the clean ones.
+    pub x_t: Tensor,
+    /// The network's time, `[batch]`, f32, on the same device.
+    pub t: Tensor,
+    /// The noise in `x_t`, of its shape, kind and device.
+    pub noise: Tensor,
+    /// The labels after dropout, `[batch]`, i64, on the same device.
+    pub class: Option<Tensor>,
+}
+
+/// The loss of a batch.
+#[derive(Debug)]
+pub struct Loss {
+    /// The mean over the batch, 0-dimensional, f32, with its graph.
+    pub mean: Tensor,
+    /// The mean over each sample's elements, `[batch]`, f32, with its graph.
+    pub per_sample: Tensor,
+}
+
+impl Objective {
+    /// An objective whose draws follow `seed`; `null_class` is the label that means "no class".
+    ///
+    /// # Errors
+    /// If `class_dropout` is not a probability, or is above 0 without a null class.
+    pub fn new(
+        options: ObjectiveOptions,
+        null_class: Option<i64>,
+        seed: u64,
+    ) -> Result<Self, DiffusionError> {
+        if !(0.0..=1.0).contains(&options.class_dropout) {
+            return Err(DiffusionError::option(
+                "class_dropout",
+                "a probability, 0 to 1",
+                options.class_dropout,
+            ));
+        }
+        if options.class_dropout > 0.0 && null_class.is_none() {
+            return Err(DiffusionError::Missing {
+                argument: "null_class",
+                reason: format!(
+                    "class_dropout is {}, and a dropped label becomes the null class",
+                    options.class_dropout
+                ),
+            });
+        }
+        Ok(Self {
+            options,
+            null_class,
+            times: NoiseStream::new(seed, "training time"),
+            noise: NoiseStream::new(seed, "training noise"),
+            dropout: NoiseStream::new(seed, "class dropout"),
+        })
+    }
+
+    /// Draws times, noise and dropped labels for a batch, and noises it.
+    ///
+    /// - `x_0`: `[batch, …]`, any floating-point kind; the noising runs in that kind
+    /// - `class`: `[batch]`, i64; best kept on the CPU, where dropout is decided
+    /// - `images_seen`: how many images training has seen before this batch; sample `j` is image `images_seen + j`
+    ///
+    /// # Errors
+    /// On wrong shapes or kinds, and on labels outside `0..=null_class`.
+    pub fn draw(
+        &self,
+        schedule: &dyn NoiseSchedule,
+        x_0: &Tensor,
+        class: Option<&Tensor>,
+        images_seen: u64,
+    ) -> Result<NoisyBatch, DiffusionError> {
+        let batch = check::batch_of("x_0", x_0, TRAINING_KINDS)?;
+        let images: Vec<u64> = (0..batch as u64)
+            .map(|j| images_seen.wrapping_add(j))
+            .collect();
+        let class = class
+            .map(|class| self.drop_labels(class, &images))
+            .transpose()?;
+
+        let uniform: Vec<f64> = images
+            .iter()
+            .map(|&image| self.times.uniform(image))
+            .collect();
+        let times = schedule.training_times(&uniform);
+        let noise = self
+            .noise
+            .normal(&images, &x_0.size()[1..], x_0.device())?
+            .to_kind(x_0.kind());
+        Ok(NoisyBatch {
+            x_t: times.noised(x_0, &noise),
+            t: self.time_told(&times.network_time).to_device(x_0.device()),
+            noise,
+            class: class.map(|class| class.to_device(x_0.device())),
+        })
+    }
+
+    /// The loss of `denoiser` on a batch: [`draw`](Self::draw), then [`epsilon_loss`].
+    ///
+    /// # Errors
+    /// Those of the two.
+    pub fn loss(
+        &self,
+        denoiser: &dyn Denoiser,
+        schedule: &dyn NoiseSchedule,
+        x_0: &Tensor,
+        class: Option<&Tensor>,
+        images_seen: u64,
+    ) -> Result<Loss, DiffusionError> {
+        epsilon_loss(denoiser, &self.draw(schedule, x_0, class, images_seen)?)
+    }
+
+    /// The time that the network is told, f32, rounded to bf16 if the options say so.
+    pub fn time_told(&self, network_time: &Tensor) -> Tensor {
+        if self.options.round_time_to_bf16 {
+            network_time.to_kind(Kind::BFloat16).to_kind(Kind::Float)
+        } else {
+            network_time.shallow_clone()
+        }
+    }
+
+    fn drop_labels(&self, class: &Tensor, images: &[u64]) -> Result<Tensor, DiffusionError> {
+        check::class_form(class, images.len() as i64)?;
+        let Some(null_class) = self.null_class else {
+            return Ok(class.shallow_clone());
+        };
+        let labels = check::class_values(class, null_class)?;
+        let kept = labels.iter().zip(images).map(|(&label, &image)| {
+            if self.dropout.uniform(image) < self.options.class_dropout {
+                null_class
+            } else {
+                label
+            }
+        });
+        Ok(Tensor::from_slice(&kept.collect::<Vec<_>>()))
+    }
+}
+
+/// The mean squared error of the predicted noise, per sample and over the batch, in f32.
+///
+/// # Errors
+/// If the network fails or returns another shape.
+pub fn epsilon_loss(denoiser: &dyn Denoiser, batch: &NoisyBatch) -> Result<Loss, DiffusionError> {
+    let predicted = denoiser.predict(&batch.x_t, &batch.t, batch.class.as_ref())?;
+    check::same_shape("the denoiser's prediction", &predicted, &batch.noise.size())?;
+    let error = batch.noise.to_kind(Kind::Float) - predicted.to_kind(Kind::Float);
+    let per_sample = error
+        .square()
+        .flatten(1, -1)
+        .mean_dim(1, false, Kind::Float);
+    Ok(Loss {
+        mean: per_sample.mean(Kind::Float),
+        per_sample,
+    })
+}

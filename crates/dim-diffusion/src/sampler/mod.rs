@@ -1,0 +1,112 @@
+//! Samplers: from noise to images, one algorithm a file.
+//!
+//! Every sampler is a function of what it works on ([`SamplerInputs`]), its own options and an observer. It runs
+//! without gradients, in the kind of `x` (f32, or f64), and asks for the schedule's numbers on the CPU, so that no
+//! step waits for a GPU.
+
+mod ddim;
+mod dpm_solver;
+mod euler_maruyama;
+mod network;
+mod time_grid;
+
+pub use ddim::{DdimOptions, ddim};
+pub(crate) use dpm_solver::inner_fractions;
+pub use dpm_solver::{DpmSolverOptions, Parametrization, dpm_solver};
+pub use euler_maruyama::{Equation, EulerMaruyamaOptions, drift, euler_maruyama, score};
+pub use time_grid::uniform_times;
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::{Denoiser, DiffusionError, noise::StepNoise, schedule::NoiseSchedule};
+
+/// What a sampler works on, whichever algorithm it is.
+#[derive(Clone, Copy)]
+pub struct SamplerInputs<'a> {
+    /// The network, guided or not.
+    pub denoiser: &'a dyn Denoiser,
+    /// The schedule that the network was trained with.
+    pub schedule: &'a dyn NoiseSchedule,
+    /// The state at the start time, usually standard normal noise: `[batch, …]`, f32 or f64.
+    pub x: &'a Tensor,
+    /// Class labels, `[batch]`, i64; `None` for a network used without classes.
+    pub class: Option<&'a Tensor>,
+    /// Noise for stochastic samplers; deterministic ones never draw from it.
+    pub noise: Option<&'a dyn StepNoise>,
+}
+
+/// What an observer is shown: the start (step 0), then the state after every step.
+pub struct Step<'a> {
+    /// Steps finished.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Calls of the network so far.
+    pub evaluations: usize,
+    /// The time reached.
+    pub t: f64,
+    /// The state at that time, of the shape of the sampler's input.
+    pub x: &'a Tensor,
+}
+
+/// Called at the start and after every step; `Break` ends sampling with [`DiffusionError::Cancelled`].
+pub type Observer<'a> = dyn FnMut(&Step<'_>) -> ControlFlow<()> + 'a;
+
+/// An observer that does nothing.
+pub fn unobserved(_: &Step<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// A choice of algorithm with its options, as it stands in a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "algorithm", rename_all = "snake_case")]
+pub enum Sampler {
+    /// Single-step DPM-Solver or DPM-Solver++.
+    DpmSolver(DpmSolverOptions),
+    /// DDIM.
+    Ddim(DdimOptions),
+    /// Euler–Maruyama on the reverse SDE, or Euler on the probability-flow ODE.
+    EulerMaruyama(EulerMaruyamaOptions),
+}
+
+impl Sampler {
+    /// Checks the options without sampling.
+    ///
+    /// # Errors
+    /// If an option has a value it cannot have.
+    pub fn validate(&self) -> Result<(), DiffusionError> {
+        match self {
+            Self::DpmSolver(options) => options.validate(),
+            Self::Ddim(options) => options.validate(),
+            Self::EulerMaruyama(options) => options.validate(),
+        }
+    }
+
+    /// How many times the network will be called for each batch.
+    pub fn evaluations(&self) -> usize {
+        match self {
+            Self::DpmSolver(options) => options.steps,
+            Self::Ddim(options) => options.steps,
+            Self::EulerMaruyama(options) => options.steps,
+        }
+    }
+
+    /// Runs the chosen algorithm; returns the state at the end time, of the shape and kind of `inputs.x`.
+    ///
+    /// # Errors
+    /// On invalid options, wrong shapes, kinds or labels, missing noise, a failing network, or a cancelling observer.
+    pub fn sample(
+        &self,
+        inputs: &SamplerInputs<'_>,
+        observer: &mut Observer<'_>,
+    ) -> Result<Tensor, DiffusionError> {
+        match self {
+            Self::DpmSolver(options) => dpm_solver(inputs, options, observer),
+            Self::Ddim(options) => ddim(inputs, options, observer),
+            Self::EulerMaruyama(options) => euler_maruyama(inputs, options, observer),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A sampler's way to its network, schedule and observer.
+
+use std::ops::ControlFlow;
+
+use tch::{Kind, Tensor};
+
+use super::{Observer, SamplerInputs, Step};
+use crate::{
+    DiffusionError,
+    check::{self, SAMPLING_KINDS},
+    schedule::NoiseSchedule,
+};
+
+/// One run of a sampler: checked inputs and counted calls.
+pub(super) struct Run<'a, 'o, 'f> {
+    inputs: SamplerInputs<'a>,
+    observer: &'o mut Observer<'f>,
+    batch: i64,
+    steps: usize,
+    evaluations: usize,
+}
+
+/// The schedule's numbers at one time, 0-dimensional, on the CPU.
+///
+/// libtorch multiplies a tensor on any device by these without waiting for the device.
+pub(super) struct Marginal {
+    pub(super) t: Tensor,
+    pub(super) alpha: Tensor,
+    pub(super) sigma: Tensor,
+    pub(super) half_log_snr: Tensor,
+}
+
+impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
+    /// Checks the inputs and shows the observer the start.
+    pub(super) fn start(
+        inputs: &SamplerInputs<'a>,
+        steps: usize,
+        t_start: &Tensor,
+        observer: &'o mut Observer<'f>,
+    ) -> Result<Self, DiffusionError> {
+        let batch = check::batch_of("x", inputs.x, SAMPLING_KINDS)?;
+        if let Some(class) = inputs.class {
+            check::class_form(class, batch)?;
+            if let Some(null_class) = inputs.denoiser.null_class() {
+                check::class_values(class, null_class)?;
+            }
+        }
+        let mut run = Self {
+            inputs: *inputs,
+            observer,
+            batch,
+            steps,
+            evaluations: 0,
+        };
+        run.finished(0, t_start, inputs.x)?;
+        Ok(run)
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.inputs.x.kind()
+    }
+
+    pub(super) fn schedule(&self) -> &'a dyn NoiseSchedule {
+        self.inputs.schedule
+    }
+
+    /// The noise that the network sees in `x` at time `t` (0-dimensional).
+    pub(super) fn noise(&mut self, x: &Tensor, t: &Tensor) -> Result<Tensor, DiffusionError> {
+        // Filled with a scalar, not copied, so that a GPU is not waited for.
+        let network_time = self.inputs.schedule.network_time(t).double_value(&[]);
+        let network_time = Tensor::full([self.batch], network_time, (self.kind(), x.device()));
+        let noise = self
+            .inputs
+            .denoiser
+            .predict(x, &network_time, self.inputs.class)?;
+        self.evaluations += 1;
+        check::same_shape("the denoiser's prediction", &noise, &x.size())?;
+        Ok(noise.to_kind(self.kind()))
+    }
+
+    /// Noise to add at `step` (from 0).
+    pub(super) fn fresh_noise(&self, step: usize, like: &Tensor) -> Result<Tensor, DiffusionError> {
+        let source = self.inputs.noise.ok_or_else(|| DiffusionError::Missing {
+            argument: "noise",
+            reason: "this sampler adds noise at its steps".to_owned(),
+        })?;
+        let noise = source.draw(step, like)?;
+        check::same_shape("noise", &noise, &like.size())?;
+        Ok(noise)
+    }
+
+    pub(super) fn marginal(&self, t: Tensor) -> Marginal {
+        let schedule = self.inputs.schedule;
+        Marginal {
+            alpha: schedule.alpha(&t),
+            sigma: schedule.sigma(&t),
+            half_log_snr: schedule.half_log_snr(&t),
+            t,
+        }
+    }
+
+    /// The schedule's numbers a fraction `r` of the way `h` from `start`, both in half the log signal-to-noise ratio.
+    pub(super) fn marginal_between(&self, start: &Marginal, h: &Tensor, r: &Tensor) -> Marginal {
+        let half_log_snr = &start.half_log_snr + r * h;
+        self.marginal(self.inputs.schedule.time_at_half_log_snr(&half_log_snr))
+    }
+
+    /// Tells the observer that `step` steps are finished, and stops if it says so.
+    pub(super) fn finished(
+        &mut self,
+        step: usize,
+        t: &Tensor,
+        x: &Tensor,
+    ) -> Result<(), DiffusionError> {
+        let seen = Step {
+            step,
+            steps: self.steps,
+            evaluations: self.evaluations,
+            t: t.double_value(&[]),
+            x,
+        };
+        match (self.observer)(&seen) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(DiffusionError::Cancelled {
+                step,
+                steps: self.steps,
+            }),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! How much signal and how much noise there is at each time.
+//!
+//! At time `t` an image is `x_t = alpha(t) x_0 + sigma(t) noise` with `alpha² + sigma² = 1` (variance preserving).
+//! Time runs from 0 (clean) to 1 (noise); what the network is told instead is its *network time*.
+
+mod piecewise_linear;
+mod scaled_linear;
+mod vp_sde;
+
+pub use scaled_linear::ScaledLinear;
+pub use vp_sde::VpSde;
+
+use tch::Tensor;
+
+/// A variance-preserving noise schedule in continuous time.
+///
+/// Every function takes a tensor of times (f32 or f64, any shape) and returns a tensor of the same shape, kind and
+/// device. In f32 the order of operations is that of the DPM-Solver authors' code, because near `t = 0` the rounding
+/// of `1 - exp(2 log alpha)` shows in the third digit of `sigma`.
+pub trait NoiseSchedule {
+    /// `log alpha(t)`.
+    fn log_alpha(&self, t: &Tensor) -> Tensor;
+
+    /// The time at which `log alpha` has the given value.
+    fn time_at_log_alpha(&self, log_alpha: &Tensor) -> Tensor;
+
+    /// The rate `beta(t) = -2 d log alpha / dt` at which noise enters (the squared diffusion of the SDE).
+    fn beta(&self, t: &Tensor) -> Tensor;
+
+    /// The time as the network is told it.
+    fn network_time(&self, t: &Tensor) -> Tensor;
+
+    /// The training times that uniform numbers in `[0, 1)` stand for, one per sample.
+    fn training_times(&self, uniform: &[f64]) -> TrainingTimes;
+
+    /// `alpha(t)`, the share of the clean image.
+    fn alpha(&self, t: &Tensor) -> Tensor {
+        self.log_alpha(t).exp()
+    }
+
+    /// `alpha_bar(t) = alpha(t)²`, the clean image's share of the variance.
+    fn alpha_bar(&self, t: &Tensor) -> Tensor {
+        (self.log_alpha(t) * 2.0).exp()
+    }
+
+    /// `sigma(t)`, the standard deviation of the noise.
+    fn sigma(&self, t: &Tensor) -> Tensor {
+        (1f64 - self.alpha_bar(t)).sqrt()
+    }
+
+    /// `(sigma / alpha)²`, without the cancellation of `1 - alpha_bar` near `t = 0`.
+    fn noise_to_signal(&self, t: &Tensor) -> Tensor {
+        (self.log_alpha(t) * -2.0).expm1()
+    }
+
+    /// `lambda(t) = log(alpha / sigma)`, half the log signal-to-noise ratio; falls strictly with time.
+    fn half_log_snr(&self, t: &Tensor) -> Tensor {
+        self.log_alpha(t) - (1f64 - self.alpha_bar(t)).log() * 0.5
+    }
+
+    /// The time at which half the log signal-to-noise ratio has the given value.
+    fn time_at_half_log_snr(&self, half_log_snr: &Tensor) -> Tensor {
+        let twice = half_log_snr * -2.0;
+        self.time_at_log_alpha(&(twice.zeros_like().logaddexp(&twice) * -0.5))
+    }
+
+    /// The clean image that `x_t` is made of if `noise` is what was added to it.
+    ///
+    /// - `x_t`, `noise`: `[batch, …]`; `t`: 0-dimensional, on the CPU, or of a shape that broadcasts
+    fn x_0(&self, x_t: &Tensor, t: &Tensor, noise: &Tensor) -> Tensor {
+        (x_t - noise * self.sigma(t)) / self.alpha(t)
+    }
+}
+
+/// The noising of a training batch: what the network is told, and how image and noise mix.
+#[derive(Debug)]
+pub struct TrainingTimes {
+    /// The time as the network is told it, `[batch]`, f32.
+    pub network_time: Tensor,
+    /// The share of the clean image, `[batch]`, f32 or f64.
+    pub alpha: Tensor,
+    /// The share of the noise, `[batch]`, of the same kind.
+    pub sigma: Tensor,
+}
+
+impl TrainingTimes {
+    /// `x_t = alpha x_0 + sigma noise`, in the kind and on the device of `x_0`.
+    ///
+    /// - `x_0`, `noise`: `[batch, …]`, of one shape, kind and device
+    ///
+    /// In bf16 the two shares are rounded to bf16 first, as in the DiM authors' training.
+    pub fn noised(&self, x_0: &Tensor, noise: &Tensor) -> Tensor {
+        let mut per_sample = vec![1; x_0.dim()];
+        per_sample[0] = -1;
+        let share = |share: &Tensor| {
+            share
+                .to_kind(x_0.kind())
+                .to_device(x_0.device())
+                .view(&per_sample[..])
+        };
+        share(&self.alpha) * x_0 + share(&self.sigma) * noise
+    }
+}
