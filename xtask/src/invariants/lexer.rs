@@ -101,12 +101,13 @@ fn prefixed_literal(rest: &str) -> Option<usize> {
     if after.starts_with('\'') { character(after).map(|length| prefix + length) } else { None }
 }
 
-/// Byte positions of a whole word (or path, such as `env::var`) in code.
+/// Byte positions of a whole word, or of a path such as `env::var` or `env::`, in code.
 pub(super) fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let ends_open = !word.ends_with(is_word);
     code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
         let before = code[..at].chars().next_back();
         let after = code[at + word.len()..].chars().next();
-        !before.is_some_and(|c| is_word(c) || c == '\'') && !after.is_some_and(is_word)
+        !before.is_some_and(|c| is_word(c) || c == '\'') && (ends_open || !after.is_some_and(is_word))
     })
 }
 
@@ -161,6 +162,7 @@ mod tests {
     fn words_are_whole() {
         assert_eq!(words("unsafe unsafe_code my_unsafe {unsafe}", "unsafe").collect::<Vec<_>>(), [0, 30]);
         assert_eq!(words("&'static str; static X", "static").collect::<Vec<_>>(), [14]);
+        assert_eq!(words("cpu::f(); gpu_cpu::f()", "cpu::").collect::<Vec<_>>(), [0]);
         assert_eq!(line("a\nb\nc", 4), 3);
     }
 }

@@ -3,6 +3,7 @@
 //! Each check is a function from the repository's files (or cargo's account of the packages) to violations, so that
 //! its tests can show, on small made-up trees, that it fails when it should.
 
+mod checks_first;
 mod dependencies;
 mod globals;
 mod lexer;
@@ -42,6 +43,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
         ("packages depend only on those they may know", dependencies::check(&packages)),
         ("unsafe code stands in two packages, and says why it is sound", unsafe_code::check(&packages, &tree)),
         ("no globals, and no environment variables below the command line", globals::check(&tree)),
+        ("arguments are checked in one place, before any pointer is taken", checks_first::check(&tree)),
         ("no kernel stands alone", operations::check(&tree)),
         ("files name no package index and no folder of one machine", text::check(&tree)),
     ];
