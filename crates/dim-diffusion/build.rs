@@ -6,8 +6,6 @@ fn main() {
     println!("cargo::rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     match std::env::var("DEP_TCH_LIBTORCH_LIB") {
         Ok(lib) => println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}"),
-        Err(_) => println!(
-            "cargo::warning=torch-sys named no libtorch folder; programs will need LD_LIBRARY_PATH"
-        ),
+        Err(_) => println!("cargo::warning=torch-sys named no libtorch folder; programs will need LD_LIBRARY_PATH"),
     }
 }

@@ -9,11 +9,7 @@ pub(crate) fn batch_of(argument: &str, x: &Tensor, kinds: &[Kind]) -> Result<i64
     if !kinds.contains(&x.kind()) {
         return Err(DiffusionError::WrongKind {
             argument: argument.to_owned(),
-            expected: if kinds.contains(&Kind::BFloat16) {
-                "floating-point numbers"
-            } else {
-                "f32 or f64"
-            },
+            expected: if kinds.contains(&Kind::BFloat16) { "floating-point numbers" } else { "f32 or f64" },
             actual: x.kind(),
         });
     }
@@ -32,11 +28,7 @@ pub(crate) const SAMPLING_KINDS: &[Kind] = &[Kind::Float, Kind::Double];
 /// The kinds that training can noise images in.
 pub(crate) const TRAINING_KINDS: &[Kind] = &[Kind::Float, Kind::Double, Kind::BFloat16, Kind::Half];
 
-pub(crate) fn same_shape(
-    argument: &str,
-    x: &Tensor,
-    expected: &[i64],
-) -> Result<(), DiffusionError> {
+pub(crate) fn same_shape(argument: &str, x: &Tensor, expected: &[i64]) -> Result<(), DiffusionError> {
     if x.size() == expected {
         return Ok(());
     }
@@ -53,25 +45,14 @@ pub(crate) fn class_form(class: &Tensor, batch: i64) -> Result<(), DiffusionErro
     if class.kind() == Kind::Int64 {
         return Ok(());
     }
-    Err(DiffusionError::WrongKind {
-        argument: "class".to_owned(),
-        expected: "i64",
-        actual: class.kind(),
-    })
+    Err(DiffusionError::WrongKind { argument: "class".to_owned(), expected: "i64", actual: class.kind() })
 }
 
 /// The values of class labels, each of which must lie in `0..=null_class`. Waits for the labels' device.
 pub(crate) fn class_values(class: &Tensor, null_class: i64) -> Result<Vec<i64>, DiffusionError> {
     let values = Vec::<i64>::try_from(class)?;
-    match values
-        .iter()
-        .position(|value| !(0..=null_class).contains(value))
-    {
+    match values.iter().position(|value| !(0..=null_class).contains(value)) {
         None => Ok(values),
-        Some(position) => Err(DiffusionError::ClassOutOfRange {
-            position,
-            class: values[position],
-            null_class,
-        }),
+        Some(position) => Err(DiffusionError::ClassOutOfRange { position, class: values[position], null_class }),
     }
 }

@@ -17,12 +17,7 @@ pub trait Denoiser {
     ///
     /// # Errors
     /// Whatever the network reports, wrapped by [`DiffusionError::denoiser`].
-    fn predict(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        class: Option<&Tensor>,
-    ) -> Result<Tensor, DiffusionError>;
+    fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError>;
 
     /// The label that means "no class", one above the last class; `None` if the network knows no classes.
     ///
@@ -37,12 +32,7 @@ impl<F> Denoiser for F
 where
     F: Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor, DiffusionError>,
 {
-    fn predict(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        class: Option<&Tensor>,
-    ) -> Result<Tensor, DiffusionError> {
+    fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
         self(x_t, t, class)
     }
 }

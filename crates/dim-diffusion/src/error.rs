@@ -84,15 +84,7 @@ impl DiffusionError {
         Self::Denoiser(error.into())
     }
 
-    pub(crate) fn option(
-        option: &'static str,
-        expected: impl Into<String>,
-        actual: impl ToString,
-    ) -> Self {
-        Self::InvalidOption {
-            option,
-            expected: expected.into(),
-            actual: actual.to_string(),
-        }
+    pub(crate) fn option(option: &'static str, expected: impl Into<String>, actual: impl ToString) -> Self {
+        Self::InvalidOption { option, expected: expected.into(), actual: actual.to_string() }
     }
 }

@@ -22,11 +22,7 @@ impl<'a> ClassifierFreeGuidance<'a> {
     /// If the weight is not finite, or is not 1 while the denoiser has no null class.
     pub fn new(denoiser: &'a dyn Denoiser, cfg_scale: f64) -> Result<Self, DiffusionError> {
         if !cfg_scale.is_finite() {
-            return Err(DiffusionError::option(
-                "cfg_scale",
-                "a finite number",
-                cfg_scale,
-            ));
+            return Err(DiffusionError::option("cfg_scale", "a finite number", cfg_scale));
         }
         let null_class = denoiser.null_class();
         if cfg_scale != 1.0 && null_class.is_none() {
@@ -38,21 +34,12 @@ impl<'a> ClassifierFreeGuidance<'a> {
                 ),
             });
         }
-        Ok(Self {
-            denoiser,
-            cfg_scale,
-            null_class,
-        })
+        Ok(Self { denoiser, cfg_scale, null_class })
     }
 }
 
 impl Denoiser for ClassifierFreeGuidance<'_> {
-    fn predict(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        class: Option<&Tensor>,
-    ) -> Result<Tensor, DiffusionError> {
+    fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
         let Some(null_class) = self.null_class.filter(|_| self.cfg_scale != 1.0) else {
             return self.denoiser.predict(x_t, t, class);
         };

@@ -61,17 +61,9 @@ impl Objective {
     ///
     /// # Errors
     /// If `class_dropout` is not a probability, or is above 0 without a null class.
-    pub fn new(
-        options: ObjectiveOptions,
-        null_class: Option<i64>,
-        seed: u64,
-    ) -> Result<Self, DiffusionError> {
+    pub fn new(options: ObjectiveOptions, null_class: Option<i64>, seed: u64) -> Result<Self, DiffusionError> {
         if !(0.0..=1.0).contains(&options.class_dropout) {
-            return Err(DiffusionError::option(
-                "class_dropout",
-                "a probability, 0 to 1",
-                options.class_dropout,
-            ));
+            return Err(DiffusionError::option("class_dropout", "a probability, 0 to 1", options.class_dropout));
         }
         if options.class_dropout > 0.0 && null_class.is_none() {
             return Err(DiffusionError::Missing {
@@ -107,22 +99,12 @@ impl Objective {
         images_seen: u64,
     ) -> Result<NoisyBatch, DiffusionError> {
         let batch = check::batch_of("x_0", x_0, TRAINING_KINDS)?;
-        let images: Vec<u64> = (0..batch as u64)
-            .map(|j| images_seen.wrapping_add(j))
-            .collect();
-        let class = class
-            .map(|class| self.drop_labels(class, &images))
-            .transpose()?;
+        let images: Vec<u64> = (0..batch as u64).map(|j| images_seen.wrapping_add(j)).collect();
+        let class = class.map(|class| self.drop_labels(class, &images)).transpose()?;
 
-        let uniform: Vec<f64> = images
-            .iter()
-            .map(|&image| self.times.uniform(image))
-            .collect();
+        let uniform: Vec<f64> = images.iter().map(|&image| self.times.uniform(image)).collect();
         let times = schedule.training_times(&uniform);
-        let noise = self
-            .noise
-            .normal(&images, &x_0.size()[1..], x_0.device())?
-            .to_kind(x_0.kind());
+        let noise = self.noise.normal(&images, &x_0.size()[1..], x_0.device())?.to_kind(x_0.kind());
         Ok(NoisyBatch {
             x_t: times.noised(x_0, &noise),
             t: self.time_told(&times.network_time).to_device(x_0.device()),
@@ -162,11 +144,7 @@ impl Objective {
         };
         let labels = check::class_values(class, null_class)?;
         let kept = labels.iter().zip(images).map(|(&label, &image)| {
-            if self.dropout.uniform(image) < self.options.class_dropout {
-                null_class
-            } else {
-                label
-            }
+            if self.dropout.uniform(image) < self.options.class_dropout { null_class } else { label }
         });
         Ok(Tensor::from_slice(&kept.collect::<Vec<_>>()))
     }
@@ -180,12 +158,6 @@ pub fn epsilon_loss(denoiser: &dyn Denoiser, batch: &NoisyBatch) -> Result<Loss,
     let predicted = denoiser.predict(&batch.x_t, &batch.t, batch.class.as_ref())?;
     check::same_shape("the denoiser's prediction", &predicted, &batch.noise.size())?;
     let error = batch.noise.to_kind(Kind::Float) - predicted.to_kind(Kind::Float);
-    let per_sample = error
-        .square()
-        .flatten(1, -1)
-        .mean_dim(1, false, Kind::Float);
-    Ok(Loss {
-        mean: per_sample.mean(Kind::Float),
-        per_sample,
-    })
+    let per_sample = error.square().flatten(1, -1).mean_dim(1, false, Kind::Float);
+    Ok(Loss { mean: per_sample.mean(Kind::Float), per_sample })
 }

@@ -33,18 +33,12 @@ impl StepNoise for SampleNoise {
         let size = like.size();
         match size.split_first() {
             Some((&batch, shape)) if batch == self.samples.len() as i64 => {
-                let noise =
-                    self.stream
-                        .at_step(step as u64)
-                        .normal(&self.samples, shape, like.device())?;
+                let noise = self.stream.at_step(step as u64).normal(&self.samples, shape, like.device())?;
                 Ok(noise.to_kind(like.kind()))
             }
             _ => Err(DiffusionError::WrongShape {
                 argument: "x".to_owned(),
-                expected: format!(
-                    "[{}, …], one row per sample index of the noise",
-                    self.samples.len()
-                ),
+                expected: format!("[{}, …], one row per sample index of the noise", self.samples.len()),
                 actual: size,
             }),
         }

@@ -26,11 +26,7 @@ pub struct NoiseStream {
 impl NoiseStream {
     /// The stream called `name` under `seed`. Different purposes take different names.
     pub fn new(seed: u64, name: &str) -> Self {
-        Self {
-            seed,
-            name_hash: fnv1a(name.as_bytes()),
-            step: 0,
-        }
+        Self { seed, name_hash: fnv1a(name.as_bytes()), step: 0 }
     }
 
     /// The same stream at another step, for consumers that draw for one sample again and again.
@@ -42,40 +38,24 @@ impl NoiseStream {
     ///
     /// # Errors
     /// If a size is negative or the tensor would not fit into memory addresses.
-    pub fn normal(
-        &self,
-        indices: &[u64],
-        shape: &[i64],
-        device: Device,
-    ) -> Result<Tensor, DiffusionError> {
-        let size: Vec<i64> = iter::once(indices.len() as i64)
-            .chain(shape.iter().copied())
-            .collect();
-        let count = |size: &[i64]| {
-            size.iter()
-                .try_fold(1usize, |n, &s| n.checked_mul(usize::try_from(s).ok()?))
-        };
+    pub fn normal(&self, indices: &[u64], shape: &[i64], device: Device) -> Result<Tensor, DiffusionError> {
+        let size: Vec<i64> = iter::once(indices.len() as i64).chain(shape.iter().copied()).collect();
+        let count = |size: &[i64]| size.iter().try_fold(1usize, |n, &s| n.checked_mul(usize::try_from(s).ok()?));
         let (Some(per_sample), Some(total)) = (count(shape), count(&size)) else {
             return Err(DiffusionError::WrongShape {
                 argument: "noise".to_owned(),
-                expected: "[batch, …] of sizes that are not negative and fit into memory"
-                    .to_owned(),
+                expected: "[batch, …] of sizes that are not negative and fit into memory".to_owned(),
                 actual: size,
             });
         };
         let mut values = vec![0f32; total];
         if total > 0 {
-            values
-                .par_chunks_mut(per_sample)
-                .zip(indices)
-                .for_each(|(row, &index)| {
-                    let mut generator = self.generator(index);
-                    row.fill_with(|| StandardNormal.sample(&mut generator));
-                });
+            values.par_chunks_mut(per_sample).zip(indices).for_each(|(row, &index)| {
+                let mut generator = self.generator(index);
+                row.fill_with(|| StandardNormal.sample(&mut generator));
+            });
         }
-        Ok(Tensor::from_slice(&values)
-            .f_view(&size[..])?
-            .f_to_device(device)?)
+        Ok(Tensor::from_slice(&values).f_view(&size[..])?.f_to_device(device)?)
     }
 
     /// One number of sample `index`, uniform in `[0, 1)`, a multiple of 2^-53.
@@ -97,7 +77,5 @@ impl NoiseStream {
 
 /// 64-bit FNV-1a: a fixed hash, unlike the standard library's, so that streams stay the same between releases.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }

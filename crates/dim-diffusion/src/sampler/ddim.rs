@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use super::{
     Observer, SamplerInputs,
-    network::Run,
+    run::Run,
     time_grid::{self, uniform_times},
 };
 use crate::DiffusionError;
@@ -26,12 +26,7 @@ pub struct DdimOptions {
 
 impl Default for DdimOptions {
     fn default() -> Self {
-        Self {
-            steps: 50,
-            eta: 0.0,
-            t_start: 1.0,
-            t_end: 1e-3,
-        }
+        Self { steps: 50, eta: 0.0, t_start: 1.0, t_end: 1e-3 }
     }
 }
 
@@ -61,15 +56,10 @@ pub fn ddim(
 ) -> Result<Tensor, DiffusionError> {
     options.validate()?;
     let _no_grad = tch::no_grad_guard();
-    let times = uniform_times(
-        options.t_start,
-        options.t_end,
-        options.steps,
-        inputs.x.kind(),
-    );
+    let times = uniform_times(options.t_start, options.t_end, options.steps, inputs.x.kind());
     let time = |i: usize| times.get(i as i64);
 
-    let mut run = Run::start(inputs, options.steps, &time(0), observer)?;
+    let mut run = Run::start(inputs, options.steps, [&time(0), &time(options.steps)], observer)?;
     let mut x = inputs.x.shallow_clone();
     for step in 0..options.steps {
         let (from, to) = (run.marginal(time(step)), run.marginal(time(step + 1)));

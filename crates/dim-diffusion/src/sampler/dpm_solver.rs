@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use super::{
     Observer, SamplerInputs,
-    network::{Marginal, Run},
+    run::{Marginal, Run},
     time_grid::{self, uniform_times},
 };
 use crate::DiffusionError;
@@ -43,13 +43,7 @@ pub struct DpmSolverOptions {
 
 impl Default for DpmSolverOptions {
     fn default() -> Self {
-        Self {
-            steps: 50,
-            order: 3,
-            parametrization: Parametrization::Data,
-            t_start: 1.0,
-            t_end: 1e-3,
-        }
+        Self { steps: 50, order: 3, parametrization: Parametrization::Data, t_start: 1.0, t_end: 1e-3 }
     }
 }
 
@@ -98,24 +92,17 @@ pub fn dpm_solver(
 ) -> Result<Tensor, DiffusionError> {
     let orders = options.orders()?;
     let _no_grad = tch::no_grad_guard();
-    let times = uniform_times(
-        options.t_start,
-        options.t_end,
-        options.steps,
-        inputs.x.kind(),
-    );
+    let times = uniform_times(options.t_start, options.t_end, options.steps, inputs.x.kind());
     let time = |i: usize| times.get(i as i64);
 
     let mut solver = Solver {
-        run: Run::start(inputs, orders.len(), &time(0), observer)?,
+        run: Run::start(inputs, orders.len(), [&time(0), &time(options.steps)], observer)?,
         parametrization: options.parametrization,
     };
     let mut x = inputs.x.shallow_clone();
     let mut node = 0;
     for (step, &order) in orders.iter().enumerate() {
-        let nodes: Vec<Marginal> = (node..=node + order)
-            .map(|i| solver.run.marginal(time(i)))
-            .collect();
+        let nodes: Vec<Marginal> = (node..=node + order).map(|i| solver.run.marginal(time(i))).collect();
         x = solver.step(&x, &nodes)?;
         node += order;
         solver.run.finished(step + 1, &time(node), &x)?;
@@ -146,10 +133,7 @@ impl Solver<'_, '_, '_> {
         let z = self.exponent(&h);
         let m_0 = self.model(x, start)?;
         let straight = self.first_order(x, &m_0, start, end, &h);
-        let along: Vec<Tensor> = nodes
-            .iter()
-            .map(|n| n.half_log_snr.shallow_clone())
-            .collect();
+        let along: Vec<Tensor> = nodes.iter().map(|n| n.half_log_snr.shallow_clone()).collect();
         match &inner_fractions(&along)[..] {
             [] => Ok(straight),
             [r_1] => {
@@ -183,14 +167,7 @@ impl Solver<'_, '_, '_> {
     }
 
     /// The first-order solution at `to`, a distance `h` from `start`, for a model that stays `m_0`.
-    fn first_order(
-        &self,
-        x: &Tensor,
-        m_0: &Tensor,
-        start: &Marginal,
-        to: &Marginal,
-        h: &Tensor,
-    ) -> Tensor {
+    fn first_order(&self, x: &Tensor, m_0: &Tensor, start: &Marginal, to: &Marginal, h: &Tensor) -> Tensor {
         x * (self.kept(to) / self.kept(start)) - m_0 * (self.gained(to) * self.exponent(h).expm1())
     }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::{Observer, SamplerInputs, network::Run, time_grid};
+use super::{Observer, SamplerInputs, run::Run, time_grid};
 use crate::{DiffusionError, schedule::NoiseSchedule};
 
 /// Which equation is walked backwards in time; both have the same marginal distributions.
@@ -36,12 +36,7 @@ pub struct EulerMaruyamaOptions {
 
 impl Default for EulerMaruyamaOptions {
     fn default() -> Self {
-        Self {
-            steps: 1000,
-            equation: Equation::ReverseSde,
-            t_start: 1.0,
-            t_end: 1e-3,
-        }
+        Self { steps: 1000, equation: Equation::ReverseSde, t_start: 1.0, t_end: 1e-3 }
     }
 }
 
@@ -85,7 +80,7 @@ pub fn euler_maruyama(
     let times = options.times(inputs.x.kind());
     let time = |steps_left: usize| times.get(steps_left as i64);
 
-    let mut run = Run::start(inputs, options.steps, &time(options.steps), observer)?;
+    let mut run = Run::start(inputs, options.steps, [&time(options.steps), &time(1)], observer)?;
     let mut x = inputs.x.shallow_clone();
     for step in 0..options.steps {
         let (t, s) = (time(options.steps - step), time(options.steps - step - 1));
@@ -110,13 +105,7 @@ pub fn score(schedule: &dyn NoiseSchedule, t: &Tensor, noise: &Tensor) -> Tensor
 }
 
 /// `dx/dt` of the equation's deterministic part at `x` and `t` (0-dimensional), given the score there.
-pub fn drift(
-    schedule: &dyn NoiseSchedule,
-    equation: Equation,
-    x: &Tensor,
-    t: &Tensor,
-    score: &Tensor,
-) -> Tensor {
+pub fn drift(schedule: &dyn NoiseSchedule, equation: Equation, x: &Tensor, t: &Tensor, score: &Tensor) -> Tensor {
     let beta = schedule.beta(t);
     // The diffusion squared, not beta itself: the DiM authors' rounding, which shows where both terms cancel.
     let of_score = match equation {

@@ -7,7 +7,7 @@
 mod ddim;
 mod dpm_solver;
 mod euler_maruyama;
-mod network;
+mod run;
 mod time_grid;
 
 pub use ddim::{DdimOptions, ddim};
@@ -32,7 +32,7 @@ pub struct SamplerInputs<'a> {
     pub schedule: &'a dyn NoiseSchedule,
     /// The state at the start time, usually standard normal noise: `[batch, …]`, f32 or f64.
     pub x: &'a Tensor,
-    /// Class labels, `[batch]`, i64; `None` for a network used without classes.
+    /// Class labels, `[batch]`, i64, on any device; `None` for a network used without classes.
     pub class: Option<&'a Tensor>,
     /// Noise for stochastic samplers; deterministic ones never draw from it.
     pub noise: Option<&'a dyn StepNoise>,
@@ -98,11 +98,7 @@ impl Sampler {
     ///
     /// # Errors
     /// On invalid options, wrong shapes, kinds or labels, missing noise, a failing network, or a cancelling observer.
-    pub fn sample(
-        &self,
-        inputs: &SamplerInputs<'_>,
-        observer: &mut Observer<'_>,
-    ) -> Result<Tensor, DiffusionError> {
+    pub fn sample(&self, inputs: &SamplerInputs<'_>, observer: &mut Observer<'_>) -> Result<Tensor, DiffusionError> {
         match self {
             Self::DpmSolver(options) => dpm_solver(inputs, options, observer),
             Self::Ddim(options) => ddim(inputs, options, observer),

@@ -15,18 +15,10 @@ pub(super) fn validate(steps: usize, t_start: f64, t_end: f64) -> Result<(), Dif
         return Err(DiffusionError::option("steps", "at least 1", steps));
     }
     if !(t_start > 0.0 && t_start <= 1.0) {
-        return Err(DiffusionError::option(
-            "t_start",
-            "above 0 and at most 1",
-            t_start,
-        ));
+        return Err(DiffusionError::option("t_start", "above 0 and at most 1", t_start));
     }
     if !(t_end > 0.0 && t_end < t_start) {
-        return Err(DiffusionError::option(
-            "t_end",
-            format!("above 0 and below t_start = {t_start}"),
-            t_end,
-        ));
+        return Err(DiffusionError::option("t_end", format!("above 0 and below t_start = {t_start}"), t_end));
     }
     Ok(())
 }

@@ -92,12 +92,7 @@ impl TrainingTimes {
     pub fn noised(&self, x_0: &Tensor, noise: &Tensor) -> Tensor {
         let mut per_sample = vec![1; x_0.dim()];
         per_sample[0] = -1;
-        let share = |share: &Tensor| {
-            share
-                .to_kind(x_0.kind())
-                .to_device(x_0.device())
-                .view(&per_sample[..])
-        };
+        let share = |share: &Tensor| share.to_kind(x_0.kind()).to_device(x_0.device()).view(&per_sample[..]);
         share(&self.alpha) * x_0 + share(&self.sigma) * noise
     }
 }

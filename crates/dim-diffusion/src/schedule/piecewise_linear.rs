@@ -17,10 +17,7 @@ impl PiecewiseLinear {
 
     /// The inverse of a function whose values fall.
     pub(super) fn inverse_of_falling(&self) -> Self {
-        Self {
-            knots: self.values.flip([0]),
-            values: self.knots.flip([0]),
-        }
+        Self { knots: self.values.flip([0]), values: self.knots.flip([0]) }
     }
 
     /// The knots and the values there.
@@ -41,17 +38,9 @@ impl PiecewiseLinear {
     /// Both ends of the segment that each `x` lies on; a knot belongs to the segment on its left.
     fn segment(&self, x: &Tensor) -> [Tensor; 4] {
         let last_segment = self.knots.size()[0] - 2;
-        let (knots, values) = (
-            self.knots.to_device(x.device()),
-            self.values.to_device(x.device()),
-        );
+        let (knots, values) = (self.knots.to_device(x.device()), self.values.to_device(x.device()));
         let start = (x.bucketize(&knots, false, false) - 1).clamp(0, last_segment);
         let end = &start + 1;
-        [
-            knots.take(&start),
-            knots.take(&end),
-            values.take(&start),
-            values.take(&end),
-        ]
+        [knots.take(&start), knots.take(&end), values.take(&start), values.take(&end)]
     }
 }

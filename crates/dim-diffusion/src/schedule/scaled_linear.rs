@@ -32,25 +32,15 @@ impl ScaledLinear {
     /// Unless `0 < beta_first <= beta_last < 1` and there are at least two steps.
     pub fn new(beta_first: f64, beta_last: f64, steps: usize) -> Result<Self, DiffusionError> {
         if !(beta_first > 0.0 && beta_first < 1.0) {
-            return Err(DiffusionError::option(
-                "beta_first",
-                "above 0 and below 1",
-                beta_first,
-            ));
+            return Err(DiffusionError::option("beta_first", "above 0 and below 1", beta_first));
         }
         if !(beta_last >= beta_first && beta_last < 1.0) {
-            return Err(DiffusionError::option(
-                "beta_last",
-                "at least beta_first and below 1",
-                beta_last,
-            ));
+            return Err(DiffusionError::option("beta_last", "at least beta_first and below 1", beta_last));
         }
         if steps < 2 {
             return Err(DiffusionError::option("steps", "at least 2", steps));
         }
-        Ok(Self::from_betas(scaled_linear_betas(
-            beta_first, beta_last, steps,
-        )))
+        Ok(Self::from_betas(scaled_linear_betas(beta_first, beta_last, steps)))
     }
 
     fn from_betas(betas: Vec<f64>) -> Self {
@@ -104,22 +94,13 @@ impl ScaledLinear {
     pub fn training_times_at(&self, steps: &[usize]) -> Result<TrainingTimes, DiffusionError> {
         match steps.iter().find(|step| !(1..=self.steps()).contains(step)) {
             None => Ok(self.training_times_in_range(steps)),
-            Some(step) => Err(DiffusionError::option(
-                "step",
-                format!("in 1..={}", self.steps()),
-                step,
-            )),
+            Some(step) => Err(DiffusionError::option("step", format!("in 1..={}", self.steps()), step)),
         }
     }
 
     fn training_times_in_range(&self, steps: &[usize]) -> TrainingTimes {
         let per_step = |f: &dyn Fn(f64) -> f64| {
-            Tensor::from_slice(
-                &steps
-                    .iter()
-                    .map(|&n| f(self.alpha_bar[n]))
-                    .collect::<Vec<_>>(),
-            )
+            Tensor::from_slice(&steps.iter().map(|&n| f(self.alpha_bar[n])).collect::<Vec<_>>())
         };
         let network_time: Vec<f32> = steps.iter().map(|&n| n as f32).collect();
         TrainingTimes {
@@ -130,11 +111,7 @@ impl ScaledLinear {
     }
 
     fn log_alpha_knots(&self, kind: Kind) -> &PiecewiseLinear {
-        if kind == Kind::Double {
-            &self.log_alpha_f64
-        } else {
-            &self.log_alpha_f32
-        }
+        if kind == Kind::Double { &self.log_alpha_f64 } else { &self.log_alpha_f32 }
     }
 }
 
@@ -144,9 +121,7 @@ impl NoiseSchedule for ScaledLinear {
     }
 
     fn time_at_log_alpha(&self, log_alpha: &Tensor) -> Tensor {
-        self.log_alpha_knots(log_alpha.kind())
-            .inverse_of_falling()
-            .at(log_alpha)
+        self.log_alpha_knots(log_alpha.kind()).inverse_of_falling().at(log_alpha)
     }
 
     fn beta(&self, t: &Tensor) -> Tensor {
@@ -158,10 +133,8 @@ impl NoiseSchedule for ScaledLinear {
     }
 
     fn training_times(&self, uniform: &[f64]) -> TrainingTimes {
-        let steps: Vec<usize> = uniform
-            .iter()
-            .map(|u| 1 + ((u * self.steps() as f64) as usize).min(self.steps() - 1))
-            .collect();
+        let steps: Vec<usize> =
+            uniform.iter().map(|u| 1 + ((u * self.steps() as f64) as usize).min(self.steps() - 1)).collect();
         self.training_times_in_range(&steps)
     }
 }
@@ -169,9 +142,7 @@ impl NoiseSchedule for ScaledLinear {
 fn scaled_linear_betas(first: f64, last: f64, steps: usize) -> Vec<f64> {
     let (first, last) = (first.sqrt(), last.sqrt());
     let increment = (last - first) / (steps - 1) as f64;
-    (0..steps)
-        .map(|i| (first + increment * i as f64).powi(2))
-        .collect()
+    (0..steps).map(|i| (first + increment * i as f64).powi(2)).collect()
 }
 
 /// `log alpha_n = ½ Σ log(1 - beta_i)`, summed in `kind`.

@@ -18,11 +18,7 @@ pub struct VpSde {
 impl VpSde {
     /// The schedule of DiM's CIFAR-10 models: `beta(t) = 0.1 + 19.9 t`, network time `999 t`.
     pub fn cifar10() -> Self {
-        Self {
-            beta_min: 0.1,
-            beta_max: 20.0,
-            time_scale: 999.0,
-        }
+        Self { beta_min: 0.1, beta_max: 20.0, time_scale: 999.0 }
     }
 
     /// A schedule of other rates and another scale of the network's time.
@@ -34,20 +30,12 @@ impl VpSde {
             return Err(DiffusionError::option("beta_min", "positive", beta_min));
         }
         if !(beta_max >= beta_min && beta_max.is_finite()) {
-            return Err(DiffusionError::option(
-                "beta_max",
-                "at least beta_min",
-                beta_max,
-            ));
+            return Err(DiffusionError::option("beta_max", "at least beta_min", beta_max));
         }
         if !(time_scale > 0.0 && time_scale.is_finite()) {
             return Err(DiffusionError::option("time_scale", "positive", time_scale));
         }
-        Ok(Self {
-            beta_min,
-            beta_max,
-            time_scale,
-        })
+        Ok(Self { beta_min, beta_max, time_scale })
     }
 
     /// The training times of given times in `[0, 1]`: `t` is `[batch]`, f32 or f64.
@@ -62,8 +50,7 @@ impl VpSde {
 
 impl NoiseSchedule for VpSde {
     fn log_alpha(&self, t: &Tensor) -> Tensor {
-        let integral_of_beta =
-            t.square() * ((self.beta_max - self.beta_min) * 0.5) + t * self.beta_min;
+        let integral_of_beta = t.square() * ((self.beta_max - self.beta_min) * 0.5) + t * self.beta_min;
         integral_of_beta * -0.5
     }
 
@@ -74,8 +61,7 @@ impl NoiseSchedule for VpSde {
     fn time_at_log_alpha(&self, log_alpha: &Tensor) -> Tensor {
         // The positive root of the quadratic in `log_alpha`, in the form that does not cancel near t = 0.
         let integral_of_beta = log_alpha * -2.0;
-        let discriminant = &integral_of_beta * (2.0 * (self.beta_max - self.beta_min))
-            + self.beta_min * self.beta_min;
+        let discriminant = &integral_of_beta * (2.0 * (self.beta_max - self.beta_min)) + self.beta_min * self.beta_min;
         integral_of_beta * 2.0 / (discriminant.sqrt() + self.beta_min)
     }
 
@@ -90,10 +76,7 @@ impl NoiseSchedule for VpSde {
     fn training_times(&self, uniform: &[f64]) -> TrainingTimes {
         // Cut to the 24 bits that f32 holds, so that rounding never yields 1.
         let cut = f64::from(1 << 24);
-        let t: Vec<f32> = uniform
-            .iter()
-            .map(|u| ((u * cut).floor() / cut) as f32)
-            .collect();
+        let t: Vec<f32> = uniform.iter().map(|u| ((u * cut).floor() / cut) as f32).collect();
         self.training_times_at(&Tensor::from_slice(&t))
     }
 }

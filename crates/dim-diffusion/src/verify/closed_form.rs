@@ -20,28 +20,13 @@ pub struct GaussianDenoiser<'a> {
 impl<'a> GaussianDenoiser<'a> {
     /// The denoiser of data with `mean`, `[channel]`, and `deviation`, for a schedule whose network time is
     /// `time_scale t`.
-    pub fn new(
-        schedule: &'a dyn NoiseSchedule,
-        time_scale: f64,
-        mean: &Tensor,
-        deviation: f64,
-    ) -> Self {
-        Self {
-            schedule,
-            time_scale,
-            mean: mean.view([1, -1, 1, 1]),
-            deviation,
-        }
+    pub fn new(schedule: &'a dyn NoiseSchedule, time_scale: f64, mean: &Tensor, deviation: f64) -> Self {
+        Self { schedule, time_scale, mean: mean.view([1, -1, 1, 1]), deviation }
     }
 }
 
 impl Denoiser for GaussianDenoiser<'_> {
-    fn predict(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        _: Option<&Tensor>,
-    ) -> Result<Tensor, DiffusionError> {
+    fn predict(&self, x_t: &Tensor, t: &Tensor, _: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
         let t = t.view([-1, 1, 1, 1]) / self.time_scale;
         let alpha_bar = self.schedule.alpha_bar(&t).to_kind(Kind::Double);
         let noise_bar = 1f64 - &alpha_bar;
@@ -60,21 +45,12 @@ pub(super) struct ClassNetwork<'a> {
 }
 
 impl Denoiser for ClassNetwork<'_> {
-    fn predict(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        class: Option<&Tensor>,
-    ) -> Result<Tensor, DiffusionError> {
+    fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
         let class = class.ok_or_else(|| DiffusionError::Missing {
             argument: "class",
             reason: "the network's output depends on it".to_owned(),
         })?;
-        let row = self
-            .table
-            .index_select(0, class)
-            .unsqueeze(-1)
-            .unsqueeze(-1);
+        let row = self.table.index_select(0, class).unsqueeze(-1).unsqueeze(-1);
         Ok(x_t * 0.5 + (x_t * 3.0).sin() * 0.25 + t.view([-1, 1, 1, 1]) / 1000.0 - 0.1 + row)
     }
 
@@ -99,10 +75,7 @@ pub(super) struct Recorder<'a> {
 
 impl<'a> Recorder<'a> {
     pub(super) fn new(denoiser: &'a dyn Denoiser) -> Self {
-        Self {
-            denoiser,
-            calls: RefCell::default(),
-        }
+        Self { denoiser, calls: RefCell::default() }
     }
 
     pub(super) fn into_calls(self) -> Vec<Call> {
@@ -111,12 +84,7 @@ impl<'a> Recorder<'a> {
 }
 
 impl Denoiser for Recorder<'_> {
-    fn predict(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        class: Option<&Tensor>,
-    ) -> Result<Tensor, DiffusionError> {
+    fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
         let noise = self.denoiser.predict(x_t, t, class)?;
         self.calls.borrow_mut().push(Call {
             x_t: x_t.shallow_clone(),

@@ -10,10 +10,7 @@ use crate::{
 };
 
 /// Latent models, in f32 and in bf16: `train.*`.
-pub(super) fn latent(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
+pub(super) fn latent(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
     let schedule = ScaledLinear::stable_diffusion();
     let exact = objective(false)?;
     let rounding = objective(true)?;
@@ -32,29 +29,19 @@ pub(super) fn latent(
     let batch = noised(&exact, &times, x_0, reference.get("train.f32.eps")?);
     checks.push(reference.compare("train.f32.xn", &batch.x_t)?);
     checks.push(reference.compare("train.f32.n_passed_to_net", &batch.t)?);
-    let network = |x_t: &Tensor, t: &Tensor, _: Option<&Tensor>| {
-        Ok(x_t * 0.3 + t.view([-1, 1, 1, 1]) / 1000.0)
-    };
+    let network = |x_t: &Tensor, t: &Tensor, _: Option<&Tensor>| Ok(x_t * 0.3 + t.view([-1, 1, 1, 1]) / 1000.0);
     let loss = epsilon_loss(&network, &batch)?;
     checks.push(reference.compare("train.lsimple_per_sample", &loss.per_sample)?);
 
     let bf16 = |x: &Tensor| x.to_kind(Kind::BFloat16);
-    let batch = noised(
-        &rounding,
-        &times,
-        &bf16(x_0),
-        &bf16(reference.get("train.bf16.eps")?),
-    );
+    let batch = noised(&rounding, &times, &bf16(x_0), &bf16(reference.get("train.bf16.eps")?));
     checks.push(reference.compare("train.bf16.xn", &batch.x_t)?);
     checks.push(reference.compare("train.bf16.n_passed_to_net", &batch.t)?);
     Ok(())
 }
 
 /// CIFAR-10 models: `vpsde.train.*`.
-pub(super) fn vp_sde(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
+pub(super) fn vp_sde(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
     if reference.has("vpsde.train.x0") {
         let times = VpSde::cifar10().training_times_at(reference.get("vpsde.train.t")?);
         let x_0 = reference.get("vpsde.train.x0")?;
@@ -65,22 +52,10 @@ pub(super) fn vp_sde(
 }
 
 fn objective(round_time_to_bf16: bool) -> Result<Objective, DiffusionError> {
-    Objective::new(
-        ObjectiveOptions {
-            class_dropout: 0.0,
-            round_time_to_bf16,
-        },
-        None,
-        0,
-    )
+    Objective::new(ObjectiveOptions { class_dropout: 0.0, round_time_to_bf16 }, None, 0)
 }
 
-fn noised(
-    objective: &Objective,
-    times: &TrainingTimes,
-    x_0: &Tensor,
-    noise: &Tensor,
-) -> NoisyBatch {
+fn noised(objective: &Objective, times: &TrainingTimes, x_0: &Tensor, noise: &Tensor) -> NoisyBatch {
     NoisyBatch {
         x_t: times.noised(x_0, noise),
         t: objective.time_told(&times.network_time),

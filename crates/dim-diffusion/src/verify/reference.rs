@@ -17,12 +17,7 @@ pub(super) struct Reference<'a> {
 
 impl<'a> Reference<'a> {
     pub(super) fn new(tensors: &'a [(String, Tensor)]) -> Self {
-        Self {
-            tensors: tensors
-                .iter()
-                .map(|(name, tensor)| (name.as_str(), tensor))
-                .collect(),
-        }
+        Self { tensors: tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect() }
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -30,13 +25,10 @@ impl<'a> Reference<'a> {
     }
 
     pub(super) fn get(&self, name: &str) -> Result<&'a Tensor, DiffusionError> {
-        self.tensors
-            .get(name)
-            .copied()
-            .ok_or_else(|| DiffusionError::Reference {
-                name: name.to_owned(),
-                problem: "missing, though others of its group are in the file".to_owned(),
-            })
+        self.tensors.get(name).copied().ok_or_else(|| DiffusionError::Reference {
+            name: name.to_owned(),
+            problem: "missing, though others of its group are in the file".to_owned(),
+        })
     }
 
     /// One number.
@@ -45,10 +37,7 @@ impl<'a> Reference<'a> {
         if tensor.numel() == 1 {
             return Ok(tensor.view([1]).double_value(&[0]));
         }
-        Err(unusable(
-            name,
-            format!("has the shape {:?} but must be one number", tensor.size()),
-        ))
+        Err(unusable(name, format!("has the shape {:?} but must be one number", tensor.size())))
     }
 
     /// A list of indices.
@@ -56,9 +45,7 @@ impl<'a> Reference<'a> {
         let values = Vec::<i64>::try_from(self.get(name)?.flatten(0, -1).to_kind(Kind::Int64))?;
         values
             .into_iter()
-            .map(|value| {
-                usize::try_from(value).map_err(|_| unusable(name, format!("{value} is negative")))
-            })
+            .map(|value| usize::try_from(value).map_err(|_| unusable(name, format!("{value} is negative"))))
             .collect()
     }
 
@@ -79,42 +66,21 @@ impl<'a> Reference<'a> {
     }
 
     /// Compares absolutely.
-    pub(super) fn compare_within(
-        &self,
-        name: &str,
-        actual: &Tensor,
-        tolerance: f64,
-    ) -> Result<Check, DiffusionError> {
+    pub(super) fn compare_within(&self, name: &str, actual: &Tensor, tolerance: f64) -> Result<Check, DiffusionError> {
         let expected = self.get(name)?;
         let error = largest(actual, expected, |difference, _| difference.shallow_clone());
-        Ok(Check {
-            tensor: name.to_owned(),
-            error,
-            tolerance,
-        })
+        Ok(Check { tensor: name.to_owned(), error, tolerance })
     }
 
     /// Compares relatively to each expected value.
-    pub(super) fn compare_relatively(
-        &self,
-        name: &str,
-        actual: &Tensor,
-    ) -> Result<Check, DiffusionError> {
+    pub(super) fn compare_relatively(&self, name: &str, actual: &Tensor) -> Result<Check, DiffusionError> {
         let expected = self.get(name)?;
         let error = largest(actual, expected, |difference, size| difference / size);
-        Ok(Check {
-            tensor: name.to_owned(),
-            error,
-            tolerance: TOLERANCE,
-        })
+        Ok(Check { tensor: name.to_owned(), error, tolerance: TOLERANCE })
     }
 
     /// Compares indices, which must agree.
-    pub(super) fn compare_indices(
-        &self,
-        name: &str,
-        actual: &[usize],
-    ) -> Result<Check, DiffusionError> {
+    pub(super) fn compare_indices(&self, name: &str, actual: &[usize]) -> Result<Check, DiffusionError> {
         let actual: Vec<i64> = actual.iter().map(|&index| index as i64).collect();
         let check = self.compare_within(name, &Tensor::from_slice(&actual), 0.0)?;
         Ok(check)
@@ -122,17 +88,10 @@ impl<'a> Reference<'a> {
 }
 
 pub(super) fn unusable(name: &str, problem: impl Into<String>) -> DiffusionError {
-    DiffusionError::Reference {
-        name: name.to_owned(),
-        problem: problem.into(),
-    }
+    DiffusionError::Reference { name: name.to_owned(), problem: problem.into() }
 }
 
-fn largest(
-    actual: &Tensor,
-    expected: &Tensor,
-    measure: impl Fn(&Tensor, &Tensor) -> Tensor,
-) -> f64 {
+fn largest(actual: &Tensor, expected: &Tensor, measure: impl Fn(&Tensor, &Tensor) -> Tensor) -> f64 {
     if actual.size() != expected.size() {
         return f64::INFINITY;
     }
@@ -140,12 +99,6 @@ fn largest(
         return 0.0;
     }
     let (actual, expected) = (actual.to_kind(Kind::Double), expected.to_kind(Kind::Double));
-    let largest = measure(&(actual - &expected).abs(), &expected.abs())
-        .max()
-        .double_value(&[]);
-    if largest.is_nan() {
-        f64::INFINITY
-    } else {
-        largest
-    }
+    let largest = measure(&(actual - &expected).abs(), &expected.abs()).max().double_value(&[]);
+    if largest.is_nan() { f64::INFINITY } else { largest }
 }

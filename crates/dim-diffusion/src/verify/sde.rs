@@ -12,19 +12,14 @@ use super::{
 use crate::{
     Denoiser, DiffusionError,
     noise::StepNoise,
-    sampler::{
-        Equation, EulerMaruyamaOptions, SamplerInputs, drift, euler_maruyama as walk, score,
-    },
+    sampler::{Equation, EulerMaruyamaOptions, SamplerInputs, drift, euler_maruyama as walk, score},
     schedule::{NoiseSchedule, VpSde},
 };
 
 const TIME_SCALE: f64 = 999.0;
 
 /// Score, drift and predicted image at single times: `em.{score, drift_sde, drift_ode, x0_pred}.{t}`.
-pub(super) fn equations(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
+pub(super) fn equations(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
     let schedule = VpSde::cifar10();
     for (name, time) in reference.variants::<f32>("em.score.", "") {
         let key = |part: &str| name.replacen("score", part, 1);
@@ -37,11 +32,7 @@ pub(super) fn equations(
         let sde = drift(&schedule, Equation::ReverseSde, x, &t, &score);
         checks.push(reference.compare(&key("drift_sde"), &sde)?);
         // Towards t = 1 large terms cancel in these two.
-        let tolerance = if time > 0.85 {
-            5.0 * TOLERANCE
-        } else {
-            TOLERANCE
-        };
+        let tolerance = if time > 0.85 { 5.0 * TOLERANCE } else { TOLERANCE };
         let ode = drift(&schedule, Equation::ProbabilityFlow, x, &t, &score);
         checks.push(reference.compare_within(&key("drift_ode"), &ode, tolerance)?);
         let x_0 = schedule.x_0(x, &t, &noise);
@@ -51,53 +42,26 @@ pub(super) fn equations(
 }
 
 /// Whole walks: `em.{n}.*` with the noise that the file gives, `em_ode.{n}.*` without.
-pub(super) fn euler_maruyama(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
+pub(super) fn euler_maruyama(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
     for (name, steps) in reference.variants::<usize>("em.", ".timesteps") {
-        let options = EulerMaruyamaOptions {
-            steps,
-            ..Default::default()
-        };
+        let options = EulerMaruyamaOptions { steps, ..Default::default() };
         checks.push(reference.compare(name, &options.times(Kind::Float))?);
     }
     for (name, steps) in reference.variants::<usize>("em.", ".trace") {
         // Few steps reach states above 10, where an f32 ulp is 1e-6.
-        let tolerance = if steps < 10 {
-            3.0 * TOLERANCE
-        } else {
-            TOLERANCE
-        };
-        let options = EulerMaruyamaOptions {
-            steps,
-            ..Default::default()
-        };
-        let noise = Recorded {
-            name: format!("em.{steps}.noise"),
-            reference,
-        };
-        checks.push(reference.compare_within(
-            name,
-            &trace(reference, &options, Some(&noise))?,
-            tolerance,
-        )?);
+        let tolerance = if steps < 10 { 3.0 * TOLERANCE } else { TOLERANCE };
+        let options = EulerMaruyamaOptions { steps, ..Default::default() };
+        let noise = Recorded { name: format!("em.{steps}.noise"), reference };
+        checks.push(reference.compare_within(name, &trace(reference, &options, Some(&noise))?, tolerance)?);
     }
     for (name, steps) in reference.variants::<usize>("em_ode.", ".trace") {
-        let options = EulerMaruyamaOptions {
-            steps,
-            equation: Equation::ProbabilityFlow,
-            ..Default::default()
-        };
+        let options = EulerMaruyamaOptions { steps, equation: Equation::ProbabilityFlow, ..Default::default() };
         checks.push(reference.compare(name, &trace(reference, &options, None)?)?);
     }
     Ok(())
 }
 
-fn gaussian<'a>(
-    reference: &Reference<'_>,
-    schedule: &'a VpSde,
-) -> Result<GaussianDenoiser<'a>, DiffusionError> {
+fn gaussian<'a>(reference: &Reference<'_>, schedule: &'a VpSde) -> Result<GaussianDenoiser<'a>, DiffusionError> {
     let (mean, deviation) = (reference.get("em.mu")?, reference.number("em.s")?);
     Ok(GaussianDenoiser::new(schedule, TIME_SCALE, mean, deviation))
 }
@@ -136,9 +100,6 @@ impl StepNoise for Recorded<'_, '_> {
         if step < noise.size()[0] as usize {
             return Ok(noise.get(step as i64));
         }
-        Err(unusable(
-            &self.name,
-            format!("has no noise for step {step}"),
-        ))
+        Err(unusable(&self.name, format!("has no noise for step {step}")))
     }
 }

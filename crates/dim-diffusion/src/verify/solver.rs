@@ -11,27 +11,14 @@ use super::{
 };
 use crate::{
     DiffusionError,
-    sampler::{
-        DpmSolverOptions, Parametrization, SamplerInputs, dpm_solver as solve, inner_fractions,
-        uniform_times,
-    },
+    sampler::{DpmSolverOptions, Parametrization, SamplerInputs, dpm_solver as solve, inner_fractions, uniform_times},
     schedule::{NoiseSchedule, ScaledLinear},
 };
 
-pub(super) fn dpm_solver(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
-    for (group, parametrization) in [
-        ("dpmpp.", Parametrization::Data),
-        ("dpm_noise.", Parametrization::Noise),
-    ] {
+pub(super) fn dpm_solver(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
+    for (group, parametrization) in [("dpmpp.", Parametrization::Data), ("dpm_noise.", Parametrization::Noise)] {
         for (_, steps) in reference.variants::<usize>(group, ".x_traj") {
-            let options = DpmSolverOptions {
-                steps,
-                parametrization,
-                ..Default::default()
-            };
+            let options = DpmSolverOptions { steps, parametrization, ..Default::default() };
             run(reference, &format!("{group}{steps}"), &options, checks)?;
         }
     }
@@ -71,19 +58,10 @@ fn run(
     compare("x_traj", &Tensor::stack(&states, 0))?;
     compare("t_outer", &Tensor::from_slice(&times))?;
     // The reference holds the schedule's times of the calls, not the network's.
-    let call_times: Vec<f32> = calls
-        .iter()
-        .map(|call| (call.t / time_scale) as f32)
-        .collect();
+    let call_times: Vec<f32> = calls.iter().map(|call| (call.t / time_scale) as f32).collect();
     compare("model_t", &Tensor::from_slice(&call_times))?;
-    compare(
-        "model_x_first_last",
-        &of_some_calls(&calls, |call| &call.x_t),
-    )?;
-    compare(
-        "model_eps_first_last",
-        &of_some_calls(&calls, |call| &call.noise),
-    )?;
+    compare("model_x_first_last", &of_some_calls(&calls, |call| &call.x_t))?;
+    compare("model_eps_first_last", &of_some_calls(&calls, |call| &call.noise))?;
     let orders = options.orders()?;
     compare("r1r2", &fractions(&schedule, options, &orders))?;
     checks.push(reference.compare_indices(&format!("{group}.orders"), &orders)?);
@@ -102,9 +80,8 @@ fn fractions(schedule: &ScaledLinear, options: &DpmSolverOptions, orders: &[usiz
     let mut start = 0;
     let mut rows = Vec::new();
     for &order in orders {
-        let nodes: Vec<Tensor> = (start..=start + order)
-            .map(|node| schedule.half_log_snr(&times.get(node as i64)))
-            .collect();
+        let nodes: Vec<Tensor> =
+            (start..=start + order).map(|node| schedule.half_log_snr(&times.get(node as i64))).collect();
         let mut row = [0.0; 2];
         for (place, fraction) in row.iter_mut().zip(inner_fractions(&nodes)) {
             *place = fraction.double_value(&[]) as f32;

@@ -13,10 +13,7 @@ use crate::{
 };
 
 /// The exact tables: `sd.*`.
-pub(super) fn stable_diffusion(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
+pub(super) fn stable_diffusion(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
     let schedule = ScaledLinear::stable_diffusion();
     let alpha_bar = Tensor::from_slice(schedule.alpha_bar_table());
     let noise_bar = 1.0 - &alpha_bar;
@@ -30,15 +27,9 @@ pub(super) fn stable_diffusion(
     const PAIRS: &str = "sd.skip_pairs";
     if reference.has(PAIRS) {
         let indices = reference.indices(PAIRS)?;
-        let pairs: Vec<(usize, usize)> = indices
-            .chunks_exact(2)
-            .map(|pair| (pair[0], pair[1]))
-            .collect();
+        let pairs: Vec<(usize, usize)> = indices.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         if let Some((s, t)) = pairs.iter().find(|(s, t)| s >= t || *t > schedule.steps()) {
-            return Err(unusable(
-                PAIRS,
-                format!("{s} and {t} are not two rising steps"),
-            ));
+            return Err(unusable(PAIRS, format!("{s} and {t} are not two rising steps")));
         }
         let per_pair = |f: &dyn Fn(usize, usize) -> f64| {
             Tensor::from_slice(&pairs.iter().map(|&(s, t)| f(s, t)).collect::<Vec<_>>())
@@ -53,10 +44,7 @@ pub(super) fn stable_diffusion(
 }
 
 /// The continuous interpolation: `ns.*`.
-pub(super) fn interpolation(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
+pub(super) fn interpolation(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
     if !reference.has("ns.t") {
         return Ok(());
     }
@@ -81,10 +69,7 @@ pub(super) fn interpolation(
 }
 
 /// The SDE's closed forms: `vpsde.*`.
-pub(super) fn vp_sde(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
+pub(super) fn vp_sde(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
     if !reference.has("vpsde.t") {
         return Ok(());
     }
@@ -105,18 +90,12 @@ pub(super) fn vp_sde(
 }
 
 /// Uniform times and single-step orders: `time_steps_uniform.{n}`, `fast_orders.{n}`.
-pub(super) fn grids(
-    reference: &Reference<'_>,
-    checks: &mut Vec<Check>,
-) -> Result<(), DiffusionError> {
+pub(super) fn grids(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Result<(), DiffusionError> {
     for (name, steps) in reference.variants::<usize>("time_steps_uniform.", "") {
         checks.push(reference.compare(name, &uniform_times(1.0, 1e-3, steps, Kind::Float))?);
     }
     for (name, steps) in reference.variants::<usize>("fast_orders.", "") {
-        let options = DpmSolverOptions {
-            steps,
-            ..Default::default()
-        };
+        let options = DpmSolverOptions { steps, ..Default::default() };
         checks.push(reference.compare_indices(name, &options.orders()?)?);
     }
     Ok(())

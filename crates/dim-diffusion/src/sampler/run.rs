@@ -1,4 +1,4 @@
-//! A sampler's way to its network, schedule and observer.
+//! One run of a sampler: its way to the network, the schedule, the noise and the observer.
 
 use std::ops::ControlFlow;
 
@@ -11,10 +11,12 @@ use crate::{
     schedule::NoiseSchedule,
 };
 
-/// One run of a sampler: checked inputs and counted calls.
+/// Checked inputs and counted calls.
 pub(super) struct Run<'a, 'o, 'f> {
     inputs: SamplerInputs<'a>,
     observer: &'o mut Observer<'f>,
+    /// The labels on the device of `x`.
+    class: Option<Tensor>,
     batch: i64,
     steps: usize,
     evaluations: usize,
@@ -31,11 +33,11 @@ pub(super) struct Marginal {
 }
 
 impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
-    /// Checks the inputs and shows the observer the start.
+    /// Checks the inputs, and the schedule at the last time it is asked for; shows the observer the start.
     pub(super) fn start(
         inputs: &SamplerInputs<'a>,
         steps: usize,
-        t_start: &Tensor,
+        [t_start, t_end]: [&Tensor; 2],
         observer: &'o mut Observer<'f>,
     ) -> Result<Self, DiffusionError> {
         let batch = check::batch_of("x", inputs.x, SAMPLING_KINDS)?;
@@ -45,13 +47,16 @@ impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
                 check::class_values(class, null_class)?;
             }
         }
-        let mut run = Self {
-            inputs: *inputs,
-            observer,
-            batch,
-            steps,
-            evaluations: 0,
-        };
+        let signal_left = inputs.schedule.log_alpha(t_end).double_value(&[]);
+        if signal_left.is_nan() || signal_left >= 0.0 {
+            return Err(DiffusionError::option(
+                "t_end",
+                "late enough that this schedule still has noise there",
+                t_end.double_value(&[]),
+            ));
+        }
+        let class = inputs.class.map(|class| class.to_device(inputs.x.device()));
+        let mut run = Self { inputs: *inputs, observer, class, batch, steps, evaluations: 0 };
         run.finished(0, t_start, inputs.x)?;
         Ok(run)
     }
@@ -69,10 +74,7 @@ impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
         // Filled with a scalar, not copied, so that a GPU is not waited for.
         let network_time = self.inputs.schedule.network_time(t).double_value(&[]);
         let network_time = Tensor::full([self.batch], network_time, (self.kind(), x.device()));
-        let noise = self
-            .inputs
-            .denoiser
-            .predict(x, &network_time, self.inputs.class)?;
+        let noise = self.inputs.denoiser.predict(x, &network_time, self.class.as_ref())?;
         self.evaluations += 1;
         check::same_shape("the denoiser's prediction", &noise, &x.size())?;
         Ok(noise.to_kind(self.kind()))
@@ -91,12 +93,7 @@ impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
 
     pub(super) fn marginal(&self, t: Tensor) -> Marginal {
         let schedule = self.inputs.schedule;
-        Marginal {
-            alpha: schedule.alpha(&t),
-            sigma: schedule.sigma(&t),
-            half_log_snr: schedule.half_log_snr(&t),
-            t,
-        }
+        Marginal { alpha: schedule.alpha(&t), sigma: schedule.sigma(&t), half_log_snr: schedule.half_log_snr(&t), t }
     }
 
     /// The schedule's numbers a fraction `r` of the way `h` from `start`, both in half the log signal-to-noise ratio.
@@ -106,25 +103,11 @@ impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
     }
 
     /// Tells the observer that `step` steps are finished, and stops if it says so.
-    pub(super) fn finished(
-        &mut self,
-        step: usize,
-        t: &Tensor,
-        x: &Tensor,
-    ) -> Result<(), DiffusionError> {
-        let seen = Step {
-            step,
-            steps: self.steps,
-            evaluations: self.evaluations,
-            t: t.double_value(&[]),
-            x,
-        };
+    pub(super) fn finished(&mut self, step: usize, t: &Tensor, x: &Tensor) -> Result<(), DiffusionError> {
+        let seen = Step { step, steps: self.steps, evaluations: self.evaluations, t: t.double_value(&[]), x };
         match (self.observer)(&seen) {
             ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(DiffusionError::Cancelled {
-                step,
-                steps: self.steps,
-            }),
+            ControlFlow::Break(()) => Err(DiffusionError::Cancelled { step, steps: self.steps }),
         }
     }
 }
