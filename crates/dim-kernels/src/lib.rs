@@ -19,6 +19,9 @@ pub mod selective_scan;
 mod check;
 mod device;
 mod error;
+mod lanes;
+mod pool;
+mod rows;
 mod token_map;
 mod view;
 

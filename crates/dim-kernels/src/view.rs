@@ -70,47 +70,21 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    fn new(
-        dtype: DType,
-        device: Device,
-        shape: &[usize],
-        strides: &[usize],
-    ) -> Result<Self, KernelError> {
-        let error = |expected: String, got: String| KernelError::View {
-            shape: shape.to_vec(),
-            expected,
-            got,
-        };
+    fn new(dtype: DType, device: Device, shape: &[usize], strides: &[usize]) -> Result<Self, KernelError> {
+        let error = |expected: String, got: String| KernelError::View { shape: shape.to_vec(), expected, got };
         if shape.len() > MAX_RANK {
-            return Err(error(
-                format!("at most {MAX_RANK} dimensions"),
-                format!("{} dimensions", shape.len()),
-            ));
+            return Err(error(format!("at most {MAX_RANK} dimensions"), format!("{} dimensions", shape.len())));
         }
         if strides.len() != shape.len() {
-            return Err(error(
-                format!("{} strides", shape.len()),
-                format!("the strides {strides:?}"),
-            ));
+            return Err(error(format!("{} strides", shape.len()), format!("the strides {strides:?}")));
         }
-        let mut layout = Self {
-            dtype,
-            device,
-            rank: shape.len(),
-            shape: [1; MAX_RANK],
-            strides: [0; MAX_RANK],
-        };
+        let mut layout = Self { dtype, device, rank: shape.len(), shape: [1; MAX_RANK], strides: [0; MAX_RANK] };
         layout.shape[..shape.len()].copy_from_slice(shape);
         layout.strides[..shape.len()].copy_from_slice(strides);
         // So that no later offset in elements or bytes can overflow.
-        let bytes = layout
-            .extent()
-            .and_then(|elements| elements.checked_mul(dtype.size_bytes()));
+        let bytes = layout.extent().and_then(|elements| elements.checked_mul(dtype.size_bytes()));
         if bytes.is_none_or(|bytes| bytes > isize::MAX as usize) {
-            return Err(error(
-                "an extent of at most isize::MAX bytes".into(),
-                format!("the strides {strides:?}"),
-            ));
+            return Err(error("an extent of at most isize::MAX bytes".into(), format!("the strides {strides:?}")));
         }
         Ok(layout)
     }
@@ -155,13 +129,11 @@ impl Layout {
     /// Whether no two indices name the same element, judged by nesting: each dimension steps over the whole of the
     /// dimensions with smaller strides. (Stranger layouts without overlap exist; nobody has them.)
     pub(crate) fn elements_are_distinct(&self) -> bool {
-        let mut dimensions: Vec<(usize, usize)> = self
-            .strides()
-            .iter()
-            .copied()
-            .zip(self.shape().iter().copied())
-            .filter(|&(_, len)| len > 1)
-            .collect();
+        if self.shape().contains(&0) {
+            return true;
+        }
+        let mut dimensions: Vec<(usize, usize)> =
+            self.strides().iter().copied().zip(self.shape().iter().copied()).filter(|&(_, len)| len > 1).collect();
         dimensions.sort_unstable();
         let mut extent = 1;
         dimensions.into_iter().all(|(stride, len)| {
@@ -222,11 +194,7 @@ impl<'a> TensorView<'a> {
     pub fn from_slice(values: &'a [f32], shape: &[usize]) -> Result<Self, KernelError> {
         let layout = Layout::contiguous(DType::F32, Device::Cpu, shape)?;
         check_length(&layout, values.len())?;
-        Ok(Self {
-            pointer: values.as_ptr().cast(),
-            layout,
-            lifetime: PhantomData,
-        })
+        Ok(Self { pointer: values.as_ptr().cast(), layout, lifetime: PhantomData })
     }
 
     /// Views memory that something else owns.
@@ -244,11 +212,7 @@ impl<'a> TensorView<'a> {
         shape: &[usize],
         strides: &[usize],
     ) -> Result<Self, KernelError> {
-        Ok(Self {
-            pointer,
-            layout: Layout::new(dtype, device, shape, strides)?,
-            lifetime: PhantomData,
-        })
+        Ok(Self { pointer, layout: Layout::new(dtype, device, shape, strides)?, lifetime: PhantomData })
     }
 }
 
@@ -260,11 +224,7 @@ impl<'a> TensorViewMut<'a> {
     pub fn from_slice(values: &'a mut [f32], shape: &[usize]) -> Result<Self, KernelError> {
         let layout = Layout::contiguous(DType::F32, Device::Cpu, shape)?;
         check_length(&layout, values.len())?;
-        Ok(Self {
-            pointer: values.as_mut_ptr().cast(),
-            layout,
-            lifetime: PhantomData,
-        })
+        Ok(Self { pointer: values.as_mut_ptr().cast(), layout, lifetime: PhantomData })
     }
 
     /// Views memory that something else owns.
@@ -283,31 +243,19 @@ impl<'a> TensorViewMut<'a> {
         shape: &[usize],
         strides: &[usize],
     ) -> Result<Self, KernelError> {
-        Ok(Self {
-            pointer,
-            layout: Layout::new(dtype, device, shape, strides)?,
-            lifetime: PhantomData,
-        })
+        Ok(Self { pointer, layout: Layout::new(dtype, device, shape, strides)?, lifetime: PhantomData })
     }
 
     /// A shorter exclusive borrow of the same memory.
     #[must_use]
     pub fn reborrow(&mut self) -> TensorViewMut<'_> {
-        TensorViewMut {
-            pointer: self.pointer,
-            layout: self.layout,
-            lifetime: PhantomData,
-        }
+        TensorViewMut { pointer: self.pointer, layout: self.layout, lifetime: PhantomData }
     }
 
     /// A shared borrow of the same memory.
     #[must_use]
     pub fn as_view(&self) -> TensorView<'_> {
-        TensorView {
-            pointer: self.pointer,
-            layout: self.layout,
-            lifetime: PhantomData,
-        }
+        TensorView { pointer: self.pointer, layout: self.layout, lifetime: PhantomData }
     }
 
     /// The first element.

@@ -1,0 +1,129 @@
+//! Vectors of f32 lanes, one kernel source for every instruction set.
+//!
+//! A kernel is generic over [`Lanes`]. [`run`] calls it with the widest instruction set that the processor has; a value
+//! that implements [`Lanes`] is the proof that its instructions may be used, and is made after asking the processor.
+//! The kernel spreads its tasks over threads, and each task goes through [`Lanes::enter`], behind which code is
+//! compiled for the instruction set.
+//!
+//! Everything between [`Lanes::enter`] and the instructions must be `#[inline(always)]`; a function that is not
+//! becomes a call for every single operation.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod exponential;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use exponential::{gate, gate_and_slope, softplus, softplus_and_slope};
+
+/// An instruction set: arithmetic on vectors of [`Lanes::COUNT`] numbers.
+pub(crate) trait Lanes: Copy + Send + Sync {
+    /// A vector.
+    type V: Copy + Send + Sync;
+
+    /// Lanes of a vector.
+    const COUNT: usize;
+
+    /// How many states of a scan the registers hold beside everything else: 16 or 8.
+    const STATES_IN_REGISTERS: usize;
+
+    /// Runs a task that is compiled for this instruction set.
+    fn enter<T: Task<Self>>(self, task: T);
+
+    /// The same number in every lane.
+    fn splat(self, value: f32) -> Self::V;
+
+    /// The first numbers of a slice; lanes beyond its end are zero.
+    fn load(self, from: &[f32]) -> Self::V;
+
+    /// Overwrites the first numbers of a slice; lanes beyond its end are dropped.
+    fn store(self, value: Self::V, to: &mut [f32]);
+
+    /// Asks the cache for the line that holds the first number of a slice.
+    fn prefetch(self, from: &[f32]);
+
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `a b + c`, rounded once where the instruction set can.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// `c - a b`, rounded once where the instruction set can.
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// The larger of the two; `b` where one of them is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// The smaller of the two; `b` where one of them is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// `-|a|`
+    fn neg_abs(self, a: Self::V) -> Self::V;
+
+    /// `yes` where `a < b`, `no` elsewhere (also where one of them is NaN).
+    fn select_less(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
+
+    /// `a` times two to the power of the integer in the low bits of `power`, by adding to the exponent's bits.
+    fn shift_exponent(self, a: Self::V, power: Self::V) -> Self::V;
+
+    /// The sum over the lanes, in an order that depends on [`Lanes::COUNT`] alone.
+    fn sum(self, a: Self::V) -> f32;
+
+    /// `2^x`: zero where that is below the normal numbers or a subnormal number, infinity where it overflows.
+    #[inline(always)]
+    fn exp2(self, x: Self::V) -> Self::V {
+        exponential::exp2_by_polynomial(self, x)
+    }
+
+    /// The sum over the lanes of every vector.
+    #[inline(always)]
+    fn sums(self, vectors: &[Self::V], sums: &mut [f32]) {
+        for (sum, &vector) in sums.iter_mut().zip(vectors) {
+            *sum = self.sum(vector);
+        }
+    }
+
+    /// Zero in every lane.
+    #[inline(always)]
+    fn zero(self) -> Self::V {
+        self.splat(0.0)
+    }
+}
+
+/// An op, whatever the instruction set.
+pub(crate) trait Kernel {
+    /// Runs the op.
+    fn run<S: Lanes>(self, s: S);
+}
+
+/// The part of an op that is compiled for its instruction set.
+pub(crate) trait Task<S: Lanes> {
+    /// Runs the task; to be marked `#[inline(always)]`.
+    fn run(self, s: S);
+}
+
+/// Runs a kernel on the widest vectors that the processor has.
+pub(crate) fn run<K: Kernel>(kernel: K) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if let Some(lanes) = avx512::Avx512::detect() {
+            return kernel.run(lanes);
+        }
+        if let Some(lanes) = avx2::Avx2::detect() {
+            return kernel.run(lanes);
+        }
+    }
+    kernel.run(portable::Portable);
+}

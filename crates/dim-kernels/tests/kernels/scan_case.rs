@@ -1,0 +1,239 @@
+//! A selective scan with random inputs: run on the CPU, and by the reference.
+
+use dim_kernels::selective_scan::{self, SelectiveScan, SelectiveScanGradients, reference};
+use dim_kernels::{Queue, TokenMap};
+
+use crate::buffer::{Buffer, Placement, assert_close, permutation, random, to_f64};
+
+/// What a test varies.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    pub batch: usize,
+    pub token: usize,
+    pub channel: usize,
+    pub state: usize,
+    pub d: bool,
+    pub z: bool,
+    pub delta_bias: bool,
+    pub delta_softplus: bool,
+    pub initial_state: bool,
+    pub last_state: bool,
+    pub token_map: bool,
+    pub placement: Placement,
+    pub seed: u64,
+}
+
+impl Case {
+    /// Everything that can be given is.
+    pub fn full(batch: usize, token: usize, channel: usize, state: usize) -> Self {
+        Self {
+            batch,
+            token,
+            channel,
+            state,
+            d: true,
+            z: true,
+            delta_bias: true,
+            delta_softplus: true,
+            initial_state: true,
+            last_state: true,
+            token_map: true,
+            placement: Placement::Strided,
+            seed: 7,
+        }
+    }
+
+    fn sizes(&self) -> reference::Sizes {
+        reference::Sizes { batch: self.batch, token: self.token, channel: self.channel, state: self.state }
+    }
+
+    pub fn sequence(&self) -> [usize; 3] {
+        [self.batch, self.token, self.channel]
+    }
+
+    pub fn matrix(&self) -> [usize; 3] {
+        [self.batch, self.token, self.state]
+    }
+
+    pub fn states(&self) -> [usize; 3] {
+        [self.batch, self.channel, self.state]
+    }
+}
+
+/// The inputs, and the gradients that come from above.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    pub case: Case,
+    pub u: Vec<f32>,
+    pub delta: Vec<f32>,
+    pub a: Vec<f32>,
+    pub b: Vec<f32>,
+    pub c: Vec<f32>,
+    pub d: Option<Vec<f32>>,
+    pub z: Option<Vec<f32>>,
+    pub delta_bias: Option<Vec<f32>>,
+    pub initial_state: Option<Vec<f32>>,
+    pub token_map: Option<TokenMap>,
+    pub grad_out: Vec<f32>,
+    pub grad_last_state: Option<Vec<f32>>,
+}
+
+/// What forward and backward wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Results {
+    pub out: Vec<f32>,
+    pub last_state: Option<Vec<f32>>,
+    pub u: Vec<f32>,
+    pub delta: Vec<f32>,
+    pub a: Vec<f32>,
+    pub b: Vec<f32>,
+    pub c: Vec<f32>,
+    pub d: Option<Vec<f32>>,
+    pub z: Option<Vec<f32>>,
+    pub delta_bias: Option<Vec<f32>>,
+    pub initial_state: Option<Vec<f32>>,
+}
+
+impl Inputs {
+    pub fn random(case: Case) -> Self {
+        let Case { batch, token, channel, state, seed, .. } = case;
+        let sequence = batch * token * channel;
+        let draw = |name, len, low, high| random(seed, name, len, low, high);
+        let maybe = |given: bool, name, len, low, high| given.then(|| random(seed, name, len, low, high));
+        // Without softplus the step size itself must be positive.
+        let (low, high) = if case.delta_softplus { (-4.0, 1.0) } else { (0.01, 0.9) };
+        Self {
+            case,
+            u: draw("u", sequence, -2.0, 2.0),
+            delta: draw("delta", sequence, low, high),
+            a: draw("a", channel * state, -4.0, -0.05),
+            b: draw("b", batch * token * state, -1.5, 1.5),
+            c: draw("c", batch * token * state, -1.5, 1.5),
+            d: maybe(case.d, "d", channel, -1.0, 2.0),
+            z: maybe(case.z, "z", sequence, -4.0, 4.0),
+            delta_bias: maybe(case.delta_bias, "delta_bias", channel, 0.0, 0.5),
+            initial_state: maybe(case.initial_state, "initial_state", batch * channel * state, -1.0, 1.0),
+            token_map: case.token_map.then(|| TokenMap::new(permutation(seed, token)).unwrap()),
+            grad_out: draw("grad_out", sequence, -1.0, 1.0),
+            grad_last_state: maybe(case.last_state, "grad_last_state", batch * channel * state, -1.0, 1.0),
+        }
+    }
+
+    /// Runs forward and backward on the CPU, on guarded memory full of NaNs.
+    pub fn run(&self) -> Results {
+        let Case { channel, state, placement, .. } = self.case;
+        let [sequence, matrix, states] = [self.case.sequence(), self.case.matrix(), self.case.states()];
+        let given = |values: &[f32], shape: &[usize]| Buffer::of(values, shape, placement);
+        let maybe = |values: &Option<Vec<f32>>, shape: &[usize]| values.as_ref().map(|values| given(values, shape));
+        let (u, delta) = (given(&self.u, &sequence), given(&self.delta, &sequence));
+        let a = given(&self.a, &[channel, state]);
+        let (b, c) = (given(&self.b, &matrix), given(&self.c, &matrix));
+        let (d, delta_bias) = (maybe(&self.d, &[channel]), maybe(&self.delta_bias, &[channel]));
+        let z = maybe(&self.z, &sequence);
+        let initial_state = maybe(&self.initial_state, &states);
+        let scan = SelectiveScan {
+            u: u.view(),
+            delta: delta.view(),
+            a: a.view(),
+            b: b.view(),
+            c: c.view(),
+            d: d.as_ref().map(Buffer::view),
+            z: z.as_ref().map(Buffer::view),
+            delta_bias: delta_bias.as_ref().map(Buffer::view),
+            delta_softplus: self.case.delta_softplus,
+            initial_state: initial_state.as_ref().map(Buffer::view),
+            token_map: self.token_map.as_ref(),
+        };
+
+        let unwritten = |shape: &[usize]| Buffer::unwritten(shape, placement);
+        let mut out = unwritten(&sequence);
+        let mut last_state = self.case.last_state.then(|| unwritten(&states));
+        selective_scan::forward(&Queue::Cpu, &scan, out.view_mut(), last_state.as_mut().map(Buffer::view_mut)).unwrap();
+
+        let grad_out = given(&self.grad_out, &sequence);
+        let grad_last_state = maybe(&self.grad_last_state, &states);
+        let (mut grad_u, mut grad_delta) = (unwritten(&sequence), unwritten(&sequence));
+        let mut grad_a = unwritten(&[channel, state]);
+        let (mut grad_b, mut grad_c) = (unwritten(&matrix), unwritten(&matrix));
+        let mut grad_d = d.is_some().then(|| unwritten(&[channel]));
+        let mut grad_z = z.is_some().then(|| unwritten(&sequence));
+        let mut grad_delta_bias = delta_bias.is_some().then(|| unwritten(&[channel]));
+        let mut grad_initial_state = initial_state.is_some().then(|| unwritten(&states));
+        let gradients = SelectiveScanGradients {
+            u: grad_u.view_mut(),
+            delta: grad_delta.view_mut(),
+            a: grad_a.view_mut(),
+            b: grad_b.view_mut(),
+            c: grad_c.view_mut(),
+            d: grad_d.as_mut().map(Buffer::view_mut),
+            z: grad_z.as_mut().map(Buffer::view_mut),
+            delta_bias: grad_delta_bias.as_mut().map(Buffer::view_mut),
+            initial_state: grad_initial_state.as_mut().map(Buffer::view_mut),
+        };
+        let grad_last_view = grad_last_state.as_ref().map(Buffer::view);
+        selective_scan::backward(&Queue::Cpu, &scan, &grad_out.view(), grad_last_view.as_ref(), gradients).unwrap();
+
+        let values = |buffer: Option<Buffer>| buffer.map(|buffer| buffer.values());
+        Results {
+            out: out.values(),
+            last_state: values(last_state),
+            u: grad_u.values(),
+            delta: grad_delta.values(),
+            a: grad_a.values(),
+            b: grad_b.values(),
+            c: grad_c.values(),
+            d: values(grad_d),
+            z: values(grad_z),
+            delta_bias: values(grad_delta_bias),
+            initial_state: values(grad_initial_state),
+        }
+    }
+
+    /// Runs the reference on the same inputs.
+    pub fn run_reference(&self) -> (reference::Outputs, reference::Gradients) {
+        let maybe = |values: &Option<Vec<f32>>| values.as_deref().map(to_f64);
+        let [u, delta, a, b, c] = [&self.u, &self.delta, &self.a, &self.b, &self.c].map(|values| to_f64(values));
+        let (d, z, delta_bias) = (maybe(&self.d), maybe(&self.z), maybe(&self.delta_bias));
+        let (initial_state, grad_last_state) = (maybe(&self.initial_state), maybe(&self.grad_last_state));
+        let inputs = reference::Inputs {
+            sizes: self.case.sizes(),
+            u: &u,
+            delta: &delta,
+            a: &a,
+            b: &b,
+            c: &c,
+            d: d.as_deref(),
+            z: z.as_deref(),
+            delta_bias: delta_bias.as_deref(),
+            delta_softplus: self.case.delta_softplus,
+            initial_state: initial_state.as_deref(),
+            token_map: self.token_map.as_ref(),
+        };
+        let outputs = reference::forward(&inputs).unwrap();
+        let gradients = reference::backward(&inputs, &to_f64(&self.grad_out), grad_last_state.as_deref()).unwrap();
+        (outputs, gradients)
+    }
+}
+
+/// Compares everything that a run wrote with the reference.
+pub fn assert_matches_reference(inputs: &Inputs, tolerance: f64) {
+    let results = inputs.run();
+    let (outputs, gradients) = inputs.run_reference();
+    let case = inputs.case;
+    let check = |what: &str, got: &Option<Vec<f32>>, truth: &[f64]| {
+        if let Some(got) = got {
+            assert_close(&format!("{what} of {case:?}"), got, truth, tolerance);
+        }
+    };
+    check("out", &Some(results.out), &outputs.out);
+    check("last_state", &results.last_state, &outputs.last_state);
+    check("grad u", &Some(results.u), &gradients.u);
+    check("grad delta", &Some(results.delta), &gradients.delta);
+    check("grad a", &Some(results.a), &gradients.a);
+    check("grad b", &Some(results.b), &gradients.b);
+    check("grad c", &Some(results.c), &gradients.c);
+    check("grad d", &results.d, &gradients.d);
+    check("grad z", &results.z, &gradients.z);
+    check("grad delta_bias", &results.delta_bias, &gradients.delta_bias);
+    check("grad initial_state", &results.initial_state, &gradients.initial_state);
+}
