@@ -5,7 +5,7 @@ use std::process::Command;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    invariants, kernels,
+    codegen, format, invariants,
     process::{self, Interrupt},
     setup::{self, Request},
     steps::{Outcome, Steps},
@@ -25,20 +25,20 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// libtorch, the demo's images, nvcc, libclang
+    /// libtorch, the demo's images, nvcc, libclang, clang-format
     Setup,
-    /// rustfmt, and clang-format where it is installed
+    /// rustfmt and clang-format
     Format,
-    /// clippy, warnings are errors
-    Lints,
-    /// rustdoc, warnings are errors
-    Docs,
     /// The rules of the architecture
     Invariants,
     /// Generated Rust equals what the headers say
     Codegen,
-    /// Every CUDA source compiles
+    /// Every CUDA source compiles, where nvcc could be had
     Kernels,
+    /// clippy, warnings are errors
+    Lints,
+    /// rustdoc, warnings are errors
+    Docs,
     /// Licences and advisories of the dependencies, where cargo-deny is installed
     Deny,
     /// The repository's golden files
@@ -87,14 +87,11 @@ impl Step {
         };
         match self {
             Self::Setup => {
-                let request = Request { nvcc: true, libclang: true, ..Request::default() };
+                let request = Request { nvcc: true, libclang: true, clang_format: true, ..Request::default() };
                 setup::run(workspace, request, interrupt)?;
                 Ok(Outcome::Passed)
             }
-            Self::Format => {
-                run(workspace.cargo(["fmt", "--all", "--check"]))?;
-                clang_format(workspace, interrupt)
-            }
+            Self::Format => format::run(workspace, true, interrupt).map(|()| Outcome::Passed),
             Self::Lints => {
                 run(workspace.cargo(["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"]))
             }
@@ -104,8 +101,12 @@ impl Step {
                 run(command)
             }
             Self::Invariants => invariants::run(workspace).map(|()| Outcome::Passed),
-            Self::Codegen => run(workspace.cargo(["xtask", "codegen", "--check"])),
-            Self::Kernels => kernels::compile_all(workspace, interrupt),
+            Self::Kernels if !workspace.site().join("nvidia/cu13/bin/nvcc").exists() => {
+                Ok(Outcome::Skipped("nvcc is not installed".to_owned()))
+            }
+            // The package's build script calls nvcc.
+            Self::Kernels => run(workspace.cargo(["build", "--release", "-p", "dim-kernels"])),
+            Self::Codegen => codegen::run(workspace, true, interrupt).map(|()| Outcome::Passed),
             Self::Deny if !setup::is_program("cargo-deny") => {
                 Ok(Outcome::Skipped("cargo-deny is not installed".to_owned()))
             }
@@ -114,20 +115,6 @@ impl Step {
             Self::Tests => run(workspace.cargo(["xtask", "test"])),
         }
     }
-}
-
-/// C and C++ sources, where the formatter is installed; rustfmt comes with Rust, this one does not.
-fn clang_format(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
-    if !setup::is_program("clang-format") {
-        println!("clang-format is not installed: C and C++ sources are not looked at");
-        return Ok(Outcome::Passed);
-    }
-    let files = invariants::Tree::tracked(workspace.root())?;
-    let sources = files.paths().filter(|path| [".h", ".cpp", ".cu", ".cuh"].iter().any(|end| path.ends_with(end)));
-    let mut command = Command::new("clang-format");
-    command.current_dir(workspace.root()).args(["--dry-run", "--Werror"]).args(sources);
-    process::run(&mut command, interrupt)?;
-    Ok(Outcome::Passed)
 }
 
 #[cfg(test)]

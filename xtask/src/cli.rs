@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    ci, codegen, demo, invariants,
+    ci, codegen, demo, format, invariants,
     process::Interrupt,
     setup::{self, Request},
     test, verify,
@@ -38,6 +38,12 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Format Rust, C++ and CUDA
+    Format {
+        /// Change nothing; fail if there is something to change
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the rules of the architecture: who may depend on whom, where unsafe code may stand, and the like
     Invariants,
 }
@@ -53,17 +59,15 @@ pub(crate) struct SetupArguments {
     /// Also fetch Fashion-MNIST, from Debian's package
     #[arg(long)]
     fashion_mnist: bool,
-    /// Also install libclang, which `cargo xtask codegen` needs
-    #[arg(long)]
-    libclang: bool,
 }
 
 pub(crate) fn run(command: Command, workspace: &Workspace) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     match command {
         Command::Setup(arguments) => {
-            let SetupArguments { cuda, nvcc, fashion_mnist, libclang } = arguments;
-            let ready = setup::run(workspace, Request { cuda, nvcc, fashion_mnist, libclang }, &interrupt)?;
+            let SetupArguments { cuda, nvcc, fashion_mnist } = arguments;
+            let request = Request { cuda, nvcc, fashion_mnist, ..Request::default() };
+            let ready = setup::run(workspace, request, &interrupt)?;
             for line in ready.left_out {
                 println!("  {line}");
             }
@@ -73,6 +77,7 @@ pub(crate) fn run(command: Command, workspace: &Workspace) -> anyhow::Result<Exi
         Command::Ci(arguments) => ci::run(workspace, &arguments, &interrupt)?,
         Command::Verify(arguments) => return verify::run(workspace, &arguments, &interrupt),
         Command::Codegen { check } => codegen::run(workspace, check, &interrupt)?,
+        Command::Format { check } => format::run(workspace, check, &interrupt)?,
         Command::Invariants => invariants::run(workspace)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// Throw an earlier demo's run away and train anew
     #[arg(long)]
     fresh: bool,
-    /// Train with the CPU's preset although there is a GPU
+    /// Use the CPU and its smaller preset although there is a GPU
     #[arg(long)]
     cpu: bool,
 }
@@ -42,6 +42,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
         preset = if ready.gpu && !arguments.cpu { ON_GPU } else { ON_CPU };
         Ok(Outcome::Passed)
     })?;
+    let device: &[&str] = if arguments.cpu { &["--device", "cpu"] } else { &[] };
     let run_cargo = |mut command: std::process::Command| {
         println!("$ {}", process::shown(&command));
         process::run(&mut command, interrupt)?;
@@ -54,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
     steps
         .run("train", || {
             let mut command = trainer(workspace, "train");
-            command.args(["--config", preset.config, "--run", preset.run]).args(start.arguments());
+            command.args(["--config", preset.config, "--run", preset.run]).args(start.arguments()).args(device);
             run_cargo(command)
         })
         .inspect_err(|_| println!("`cargo xtask demo` goes on where this stopped, `--fresh` starts over"))?;
@@ -62,7 +63,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
     let grid = PathBuf::from(preset.run).join("demo.png");
     steps.run("sample", || {
         let mut command = trainer(workspace, "sample");
-        command.args(["--run", preset.run, "--out"]).arg(&grid);
+        command.args(["--run", preset.run, "--out"]).arg(&grid).args(device);
         run_cargo(command)
     })?;
     steps.print("cargo xtask demo");

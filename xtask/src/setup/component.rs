@@ -70,6 +70,14 @@ pub(crate) const LIBCLANG: Component = Component {
     installed_bytes: 64 * MB,
 };
 
+pub(crate) const CLANG_FORMAT: Component = Component {
+    name: "clang-format",
+    title: "clang-format 23.1.3",
+    source: Source::Wheels { pins: include_str!("../../pins/clang-format.txt") },
+    download_bytes: 2 * MB,
+    installed_bytes: 5 * MB,
+};
+
 pub(crate) const FASHION_MNIST: Component = Component {
     name: "fashion-mnist",
     title: "Fashion-MNIST",
@@ -104,8 +112,8 @@ pub(crate) fn distributions(pins: &str) -> Vec<Distribution> {
 mod tests {
     use super::*;
 
-    const ALL: [&Component; 7] =
-        [&LIBTORCH, &CUDA_RUNTIME, &CUDA_LIBRARIES, &NVCC, &OPENMOJI, &LIBCLANG, &FASHION_MNIST];
+    const ALL: [&Component; 8] =
+        [&LIBTORCH, &CUDA_RUNTIME, &CUDA_LIBRARIES, &NVCC, &OPENMOJI, &LIBCLANG, &CLANG_FORMAT, &FASHION_MNIST];
 
     #[test]
     fn every_pin_has_an_exact_version_and_a_hash() {

@@ -18,19 +18,29 @@ use super::{
     record, stamp,
 };
 
+/// What every installation works with.
+pub(crate) struct Tools<'a> {
+    pub(crate) python: Python,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
 /// Installs over whatever stands there. On an error, the component is either as before or missing, never half there.
-pub(crate) fn install(deps: &Path, component: &'static Component, interrupt: &Interrupt) -> Result<(), SetupError> {
+pub(crate) fn install(deps: &Path, component: &'static Component, tools: &Tools<'_>) -> Result<(), SetupError> {
     let work = deps.join("unfinished").join(component.name);
     let failed = |doing: &str| SetupError::io(format!("{doing} {}", work.display()), deps);
     merge::remove(&work).map_err(failed("clear"))?;
     fs::create_dir_all(&work).map_err(failed("make the folder"))?;
-    let job = Job { deps, component, work: &work, interrupt };
+    let job = Job { deps, component, work: &work, tools };
     let result = match component.source {
         Source::Wheels { pins } => job.wheels(pins),
         Source::FashionMnist => job.fashion_mnist(),
     };
     // After a failure the work folder may be gone, full or unwritable; the next run clears it before it starts.
     let _ = merge::remove(&work);
+    let _ = fs::remove_dir(deps.join("unfinished"));
+    if result.is_ok() {
+        let _ = fs::remove_file(job.log());
+    }
     result
 }
 
@@ -38,16 +48,15 @@ struct Job<'a> {
     deps: &'a Path,
     component: &'static Component,
     work: &'a Path,
-    interrupt: &'a Interrupt,
+    tools: &'a Tools<'a>,
 }
 
 impl Job<'_> {
     fn wheels(&self, pins: &str) -> Result<(), SetupError> {
-        let python = Python::find()?;
         let requirements = self.work.join("requirements.txt");
         let made = self.work.join("site");
         fs::write(&requirements, pins).map_err(self.failed("write the requirements"))?;
-        let (status, log) = self.watch(&mut pip::install(&python, self.work, &requirements, &made))?;
+        let (status, log) = self.watch(&mut pip::install(&self.tools.python, self.work, &requirements, &made))?;
         if !status.success() {
             return Err(pip::diagnose(self.component, &log, &self.log(), self.deps));
         }
@@ -91,7 +100,7 @@ impl Job<'_> {
     fn watch(&self, command: &mut Command) -> Result<(ExitStatus, String), SetupError> {
         let log = self.log();
         fs::write(&log, "").map_err(self.failed("write the log"))?;
-        let status = progress::watch(command, self.component, self.work, &log, self.interrupt)
+        let status = progress::watch(command, self.component, self.work, &log, self.tools.interrupt)
             .map_err(self.failed("run the installer"))?
             .ok_or(SetupError::Interrupted)?;
         Ok((status, String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned()))

@@ -27,7 +27,9 @@ pub(crate) use plan::Request;
 
 use crate::{process::Interrupt, workspace::Workspace};
 use component::Component;
+use install::Tools;
 use plan::{Machine, Need, Plan};
+use python::Python;
 use stamp::State;
 
 /// What set-up found and left.
@@ -94,11 +96,14 @@ fn bring_up(deps: &Path, tasks: Vec<Task>, interrupt: &Interrupt) -> Result<(), 
         println!("{}: found whole, kept", component.title);
     }
     let components: Vec<_> = to_install.iter().map(|task| task.component).collect();
-    if !components.is_empty() {
-        space::check(deps, &components)?;
+    if components.is_empty() {
+        return Ok(());
     }
+    // What would stop everything is found out before anything is fetched.
+    space::check(deps, &components)?;
+    let tools = Tools { python: Python::find()?, interrupt };
     for Task { component, need, state } in to_install {
-        match install_one(deps, component, &state, interrupt) {
+        match install_one(deps, component, &state, &tools) {
             Err(SetupError::Interrupted) => return Err(SetupError::Interrupted),
             Err(error) if need == Need::Optional => {
                 println!("{}: skipped, everything else works without it: {error}", component.title);
@@ -109,19 +114,14 @@ fn bring_up(deps: &Path, tasks: Vec<Task>, interrupt: &Interrupt) -> Result<(), 
     Ok(())
 }
 
-fn install_one(
-    deps: &Path,
-    component: &'static Component,
-    state: &State,
-    interrupt: &Interrupt,
-) -> Result<(), SetupError> {
+fn install_one(deps: &Path, component: &'static Component, state: &State, tools: &Tools<'_>) -> Result<(), SetupError> {
     let start = Instant::now();
     if let State::Broken(why) = state {
         println!("{}: {why}; installing it anew", component.title);
     }
     let (download, installed) = (error::bytes(component.download_bytes), error::bytes(component.installed_bytes));
     println!("{}: installing ({download} to fetch, {installed} on disk) …", component.title);
-    install::install(deps, component, interrupt)?;
+    install::install(deps, component, tools)?;
     println!("{}: installed in {:.1} s", component.title, start.elapsed().as_secs_f64());
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Which components belong on this machine. Pure decisions; nothing is looked at or installed here.
 
-use super::component::{CUDA_LIBRARIES, CUDA_RUNTIME, Component, FASHION_MNIST, LIBCLANG, LIBTORCH, NVCC, OPENMOJI};
+use super::component::{
+    CLANG_FORMAT, CUDA_LIBRARIES, CUDA_RUNTIME, Component, FASHION_MNIST, LIBCLANG, LIBTORCH, NVCC, OPENMOJI,
+};
 
 /// What was asked for beyond what every machine gets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,6 +13,7 @@ pub(crate) struct Request {
     pub(crate) nvcc: bool,
     pub(crate) fashion_mnist: bool,
     pub(crate) libclang: bool,
+    pub(crate) clang_format: bool,
 }
 
 /// What the plan depends on.
@@ -58,6 +61,9 @@ pub(crate) fn plan(machine: Machine, request: Request) -> Plan {
     }
     if request.libclang {
         plan.want(&LIBCLANG, Need::Required);
+    }
+    if request.clang_format {
+        plan.want(&CLANG_FORMAT, Need::Required);
     }
     if request.fashion_mnist {
         plan.want(&FASHION_MNIST, Need::Required);
@@ -111,8 +117,8 @@ mod tests {
 
     #[test]
     fn the_rest_comes_only_when_asked_for() {
-        let request = Request { nvcc: true, fashion_mnist: true, libclang: true, ..Request::default() };
+        let request = Request { nvcc: true, fashion_mnist: true, libclang: true, clang_format: true, cuda: false };
         let extra = &wanted(LAPTOP, request)[3..];
-        assert_eq!(extra, ["nvcc", "libclang", "fashion-mnist"]);
+        assert_eq!(extra, ["nvcc", "libclang", "clang-format", "fashion-mnist"]);
     }
 }
