@@ -1,0 +1,164 @@
+//! Batches in order, made ahead of time by worker threads.
+
+mod batch;
+mod recipe;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+pub use batch::Batch;
+
+use self::recipe::Recipe;
+use crate::source::check_size;
+use crate::{DataError, ImageSource, Order};
+
+/// How batches are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoaderConfig {
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Side of the square images in pixels.
+    pub size: usize,
+    /// Images that the run has seen already: 0, or what a checkpoint says.
+    pub first: u64,
+    /// Seed of random left-right flips; `None` leaves every image as it is.
+    pub flip_seed: Option<u64>,
+    /// Threads that read and decode; has no influence on what comes out.
+    pub workers: usize,
+    /// Batches that may be ready or in the making at once; bounds memory, and has no influence on what comes out.
+    pub prefetch_batches: usize,
+    /// Broken files to bear before giving up; 0 makes the first one an error.
+    pub max_broken_files: usize,
+}
+
+impl Default for LoaderConfig {
+    /// 64 images of 32 pixels from the start, unflipped; a worker for every core, 4 batches ahead, no broken file borne.
+    fn default() -> Self {
+        Self {
+            batch_size: 64,
+            size: 32,
+            first: 0,
+            flip_seed: None,
+            workers: thread::available_parallelism().map_or(1, usize::from),
+            prefetch_batches: 4,
+            max_broken_files: 0,
+        }
+    }
+}
+
+impl LoaderConfig {
+    fn check(&self) -> Result<(), DataError> {
+        check_size(self.size)?;
+        for (name, value) in [
+            ("batch size", self.batch_size),
+            ("number of data workers", self.workers),
+            ("number of prefetched batches", self.prefetch_batches),
+        ] {
+            if value == 0 {
+                return Err(DataError::Argument { name, expected: "at least 1", found: "0".into() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An endless iterator over batches.
+///
+/// Image `i` of the batch that begins at `first` is what the order shows when `first + i` images have been seen. If it cannot
+/// be read, the next image in the order that can be read stands in for it (with its own class, and the flip of the place),
+/// and [`Batch::broken`] names the file. So what comes out is a function of source, order and `first`: not of the number of
+/// workers, and not of where a run was stopped and resumed.
+///
+/// When more than `max_broken_files` different files have been found broken, or all of them, the next item is
+/// [`DataError::TooManyBroken`], and the iterator ends. The count begins anew with each loader.
+///
+/// Dropping the loader stops its threads; each finishes at most the image that it is at.
+pub struct Loader {
+    /// `None` once the loader is being dropped.
+    batches: Option<Receiver<Result<Batch, DataError>>>,
+    producer: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    failed: bool,
+}
+
+impl Loader {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Argument`] if a number of the configuration is 0 or `order` is for another number of images than the
+    /// source has; [`DataError::WorkersGone`] if the system gives no threads.
+    pub fn new(source: Arc<dyn ImageSource>, order: Order, config: LoaderConfig) -> Result<Self, DataError> {
+        config.check()?;
+        if order.len() != source.len() {
+            return Err(DataError::Argument {
+                name: "order",
+                expected: "an order over as many images as the source has",
+                found: format!("{} for {} images", order.len(), source.len()),
+            });
+        }
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(config.workers)
+            .thread_name(|worker| format!("dim-data-{worker}"))
+            .build()
+            .map_err(|error| DataError::WorkersGone { reason: error.to_string() })?;
+        // One batch is in the making beside those that wait in the channel.
+        let (sender, batches) = sync_channel(config.prefetch_batches - 1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let recipe = Recipe { source, order, config };
+        let producer = thread::Builder::new()
+            .name("dim-data".into())
+            .spawn({
+                let stop = Arc::clone(&stop);
+                move || produce(&recipe, &pool, &sender, &stop)
+            })
+            .map_err(|error| DataError::WorkersGone { reason: error.to_string() })?;
+        Ok(Self { batches: Some(batches), producer: Some(producer), stop, failed: false })
+    }
+}
+
+/// Makes batch after batch until one fails or nobody wants another.
+fn produce(recipe: &Recipe, pool: &ThreadPool, sender: &SyncSender<Result<Batch, DataError>>, stop: &AtomicBool) {
+    let stopped = || stop.load(Ordering::Relaxed);
+    let mut first = recipe.config.first;
+    let mut known_broken = Vec::new();
+    while let Some(batch) = pool.install(|| recipe.batch(first, &mut known_broken, &stopped)) {
+        let failed = batch.is_err();
+        if sender.send(batch).is_err() || failed {
+            break;
+        }
+        first += recipe.config.batch_size as u64;
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let batch = self.batches.as_ref()?.recv().unwrap_or_else(|_| {
+            Err(DataError::WorkersGone { reason: "the thread that makes batches ended without being told to".into() })
+        });
+        self.failed = batch.is_err();
+        Some(batch)
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.batches = None; // wakes a producer that waits for room in the channel
+        if let Some(producer) = self.producer.take() {
+            // A panic in it has been told by `next`, or concerns nobody any more.
+            let _ = producer.join();
+        }
+    }
+}
