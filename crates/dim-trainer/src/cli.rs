@@ -1,0 +1,232 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::device::DeviceChoice;
+
+/// Trains DiM, draws samples from it, and shows and checks what it is.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a network, or go on with a run.
+    Train(TrainArgs),
+    /// Draw samples from a run or from weights.
+    Sample(SampleArgs),
+    /// Show the size and cost of a network without building it.
+    Inspect(InspectArgs),
+    /// Compare with tensors that the published implementation computed.
+    Verify(VerifyArgs),
+}
+
+/// Where the computation runs.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ComputeArgs {
+    /// `auto` (a GPU if there is one), `cpu` or `cuda:N`.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: DeviceChoice,
+    /// CPU threads; by default those of the configuration, or one for each physical core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// `dim-trainer train`
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The configuration; with --resume, the run's own if left out.
+    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
+    pub config: Option<PathBuf>,
+    /// Set a key of the configuration, such as train.batch_size=64; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The run's folder; by default runs/ and the name of the configuration.
+    #[arg(long, value_name = "DIR", required_unless_present = "config")]
+    pub run: Option<PathBuf>,
+    /// Go on with the run in the folder: from its newest checkpoint, or from the newest that reads well.
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "newest")]
+    pub resume: Option<Which>,
+    /// With --resume: go on although the configuration differs from the checkpoint's.
+    #[arg(long, requires = "resume")]
+    pub accept_changes: bool,
+    /// Replace the run in the folder.
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: ComputeArgs,
+}
+
+/// Which checkpoint to go on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// The newest; an error if it does not read.
+    Newest,
+    /// The newest that reads well; newer ones are set aside.
+    Older,
+}
+
+/// `dim-trainer sample`
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Sample from the newest checkpoint of this run.
+    #[arg(long, value_name = "DIR", required_unless_present = "weights", conflicts_with = "weights")]
+    pub run: Option<PathBuf>,
+    /// Sample from these weights: safetensors or PyTorch, under our names or the authors'.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// The configuration that the weights belong to, if they do not carry one.
+    #[arg(long, value_name = "FILE", requires = "weights")]
+    pub config: Option<PathBuf>,
+    /// Classes to draw, by name or number; by default all in turn.
+    #[arg(long, value_name = "NAME|INDEX", value_delimiter = ',')]
+    pub class: Vec<String>,
+    /// Number of images; by default a full grid of the configuration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub count: Option<u32>,
+    /// Calls of the network for each image.
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// The algorithm; by default the configuration's.
+    #[arg(long)]
+    pub sampler: Option<SamplerName>,
+    /// Order of the DPM solvers, 1 to 3.
+    #[arg(long, value_name = "K")]
+    pub order: Option<usize>,
+    /// Weight of classifier-free guidance; 1 is the plain network.
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
+    pub cfg_scale: Option<f64>,
+    /// Seed of the noise.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Height and width in pixels of the network's input, such as 32x48; by default the training size.
+    #[arg(long, value_name = "HxW")]
+    pub size: Option<Size>,
+    /// Images that go through the network at once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub batch_size: Option<u32>,
+    /// The picture to write.
+    #[arg(long, value_name = "FILE", default_value = "samples.png")]
+    pub out: PathBuf,
+    /// Use the moving average of the weights (the default).
+    #[arg(long, overrides_with = "no_ema")]
+    pub ema: bool,
+    /// Use the weights themselves instead of their moving average.
+    #[arg(long, conflicts_with = "weights")]
+    pub no_ema: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: ComputeArgs,
+}
+
+/// The sampling algorithms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SamplerName {
+    /// DPM-Solver++ (data prediction).
+    #[value(name = "dpm++")]
+    DpmPlusPlus,
+    /// DPM-Solver (noise prediction).
+    #[value(name = "dpm")]
+    Dpm,
+    /// DDIM.
+    #[value(name = "ddim")]
+    Ddim,
+    /// Euler–Maruyama on the reverse SDE.
+    #[value(name = "euler-maruyama")]
+    EulerMaruyama,
+}
+
+/// Rows and columns of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Pixels.
+    pub height: usize,
+    /// Pixels.
+    pub width: usize,
+}
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let side = |side: &str| side.parse::<usize>().ok().filter(|side| (1..=16_384).contains(side));
+        let sides = text
+            .split_once(['x', 'X'])
+            .and_then(|(height, width)| Some(Self { height: side(height)?, width: side(width)? }));
+        sides.ok_or_else(|| "expected HEIGHTxWIDTH in pixels, each from 1 to 16384, such as 32x48".to_owned())
+    }
+}
+
+/// `dim-trainer inspect`
+#[derive(Debug, Args)]
+#[group(id = "subject", required = true, multiple = false, args = ["config", "weights", "run"])]
+pub struct InspectArgs {
+    /// A configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// A file of weights.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    /// A run's folder.
+    #[arg(long, value_name = "DIR")]
+    pub run: Option<PathBuf>,
+    /// With --config: set a key, such as model.depth=9; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", requires = "config")]
+    pub set: Vec<String>,
+}
+
+/// `dim-trainer verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The folder of files.
+    #[arg(long, value_name = "DIR")]
+    pub golden: PathBuf,
+    /// Also run the full-size networks: minutes, and up to 4 GB of memory.
+    #[arg(long)]
+    pub full: bool,
+    /// CPU threads; by default one for each physical core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn resume_takes_an_optional_choice() {
+        let parse = |arguments: &[&str]| match Cli::try_parse_from(
+            [&["dim-trainer", "train", "--run", "r"], arguments].concat(),
+        ) {
+            Ok(Cli { command: Command::Train(train) }) => train.resume,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(parse(&["--resume"]), Some(Which::Newest));
+        assert_eq!(parse(&["--resume=older"]), Some(Which::Older));
+        assert_eq!(parse(&["--config", "c"]), None);
+    }
+
+    #[test]
+    fn sizes_are_height_by_width() {
+        assert_eq!("32x48".parse(), Ok(Size { height: 32, width: 48 }));
+        for text in ["32", "x", "0x8", "8x-8", "99999x8", "8x8x8"] {
+            assert!(text.parse::<Size>().is_err(), "{text}");
+        }
+    }
+}

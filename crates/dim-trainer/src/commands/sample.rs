@@ -1,0 +1,176 @@
+//! `dim-trainer sample`: pictures from a run or from weights.
+
+use std::ops::ControlFlow;
+
+use dim_diffusion::sampler::{DdimOptions, DpmSolverOptions, EulerMaruyamaOptions, Parametrization, Sampler};
+use dim_model::{Dim, DimConfig};
+use dim_torch::Parameters;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::{SampleArgs, SamplerName, Size};
+use crate::device::Compute;
+use crate::error::TrainerError;
+use crate::files;
+use crate::format::alternatives;
+use crate::grid::grid;
+use crate::run_folder::RunFolder;
+use crate::sampling::{Request, cycle_classes, sample};
+use crate::snapshot::{self, Snapshot};
+use crate::train::checkpoint;
+
+/// Images that go through the network at once, unless the command line or the run says otherwise.
+const BATCH_SIZE: usize = 16;
+
+pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
+    let subject = find(&arguments)?;
+    let request = request(&arguments, &subject)?;
+    let compute = Compute::start(arguments.compute, subject.config.train.threads)?;
+    let precision = compute.precision(subject.config.train.precision)?;
+
+    let model = &subject.config.model;
+    let parameters = Parameters::zeros(&model.parameter_specs(), compute.device)?;
+    match &arguments.weights {
+        Some(path) => snapshot::load(path, &parameters)?,
+        None => {
+            checkpoint::load_weights(&subject.path, &parameters, if arguments.no_ema { "parameters" } else { "ema" })?
+        }
+    }
+    let dim = Dim::new(model.clone(), parameters)?.with_precision(precision);
+
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} steps  {eta} left") {
+        bar.set_style(style);
+    }
+    let images = sample(&dim, &request, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        ControlFlow::Continue(())
+    })?;
+    bar.finish_and_clear();
+    let columns = if arguments.count.is_none() { subject.config.sample.columns } else { square_columns(request.count) };
+    files::write_bytes_atomically(&arguments.out, &grid(&images, columns)?.png)?;
+    println!("{}", arguments.out.display());
+    Ok(0)
+}
+
+/// What to sample from.
+fn find(arguments: &SampleArgs) -> Result<Snapshot, TrainerError> {
+    match (&arguments.weights, &arguments.run) {
+        (Some(path), _) => snapshot::describe(path, arguments.config.as_deref()),
+        (None, Some(path)) => newest_checkpoint(&RunFolder::new(path)),
+        (None, None) => Err(TrainerError::Usage("expected `--run DIR` or `--weights FILE`".to_owned())),
+    }
+}
+
+fn newest_checkpoint(run: &RunFolder) -> Result<Snapshot, TrainerError> {
+    let advice = "train one, or sample from a file with `--weights`".to_owned();
+    let path =
+        checkpoint::list(run)?.pop().ok_or_else(|| TrainerError::NoCheckpoint { path: run.checkpoints(), advice })?;
+    let about = checkpoint::about(&path).map_err(|error| error.offering(None))?;
+    Ok(Snapshot { path, config: about.config, classes: about.classes })
+}
+
+/// The configuration's defaults under the command line's choices.
+fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, TrainerError> {
+    let config = &subject.config;
+    let count = arguments.count.map_or(config.sample.rows * config.sample.columns, |count| count as usize);
+    let mut request = Request {
+        count,
+        classes: classes(&arguments.class, subject)?.map(|classes| cycle_classes(&classes, count)),
+        size: size(arguments.size, &config.model)?,
+        cfg_scale: arguments.cfg_scale.unwrap_or(config.sample.cfg_scale),
+        seed: arguments.seed.unwrap_or(config.sample.seed),
+        sampler: sampler(arguments, config.sample.sampler)?,
+        schedule: config.diffusion.schedule,
+        batch_size: arguments.batch_size.map_or(BATCH_SIZE, |size| size as usize),
+    };
+    if request.cfg_scale != 1.0 && config.unconditional() {
+        return Err(TrainerError::Usage(format!(
+            "--cfg-scale {}: this network was trained without classes, so there is nothing to guide to",
+            request.cfg_scale
+        )));
+    }
+    if request.classes.is_none() {
+        request.cfg_scale = 1.0;
+    }
+    Ok(request)
+}
+
+/// The classes named on the command line, else all of them; `None` for a network without classes.
+fn classes(asked: &[String], subject: &Snapshot) -> Result<Option<Vec<i64>>, TrainerError> {
+    let known = subject.config.model.classes as i64;
+    if subject.config.unconditional() {
+        return match asked.first() {
+            None => Ok(None),
+            Some(class) => {
+                Err(TrainerError::Usage(format!("--class {class}: this network was trained without classes")))
+            }
+        };
+    }
+    if asked.is_empty() {
+        let trained = if subject.classes.is_empty() { known } else { subject.classes.len() as i64 };
+        return Ok(Some((0..trained).collect()));
+    }
+    let find = |class: &String| {
+        let by_name =
+            subject.classes.iter().position(|name| name.eq_ignore_ascii_case(class.trim())).map(|index| index as i64);
+        by_name
+            .or_else(|| class.trim().parse().ok().filter(|index| (0..known).contains(index)))
+            .ok_or_else(|| unknown_class(class, known, &subject.classes))
+    };
+    asked.iter().map(find).collect::<Result<Vec<_>, _>>().map(Some)
+}
+
+fn unknown_class(class: &str, known: i64, names: &[String]) -> TrainerError {
+    let names = if names.is_empty() { String::new() } else { format!(" or one of {}", alternatives(names)) };
+    TrainerError::Usage(format!("--class {class}: expected a class from 0 to {}{names}", known - 1))
+}
+
+fn size(asked: Option<Size>, model: &DimConfig) -> Result<[usize; 2], TrainerError> {
+    let Some(Size { height, width }) = asked else { return Ok([model.image_size; 2]) };
+    let patch = model.patch_size;
+    if height.is_multiple_of(patch) && width.is_multiple_of(patch) {
+        return Ok([height, width]);
+    }
+    Err(TrainerError::Usage(format!("--size {height}x{width}: both must be multiples of the patch size, {patch}")))
+}
+
+fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, TrainerError> {
+    let mut sampler = match arguments.sampler {
+        None => configured,
+        Some(SamplerName::DpmPlusPlus) => Sampler::DpmSolver(DpmSolverOptions {
+            parametrization: Parametrization::Data,
+            ..DpmSolverOptions::default()
+        }),
+        Some(SamplerName::Dpm) => Sampler::DpmSolver(DpmSolverOptions {
+            parametrization: Parametrization::Noise,
+            ..DpmSolverOptions::default()
+        }),
+        Some(SamplerName::Ddim) => Sampler::Ddim(DdimOptions::default()),
+        Some(SamplerName::EulerMaruyama) => Sampler::EulerMaruyama(EulerMaruyamaOptions::default()),
+    };
+    if let Some(asked) = arguments.steps {
+        match &mut sampler {
+            Sampler::DpmSolver(DpmSolverOptions { steps, .. })
+            | Sampler::Ddim(DdimOptions { steps, .. })
+            | Sampler::EulerMaruyama(EulerMaruyamaOptions { steps, .. }) => *steps = asked,
+        }
+    }
+    if let Some(asked) = arguments.order {
+        match &mut sampler {
+            Sampler::DpmSolver(options) => options.order = asked,
+            _ => {
+                return Err(TrainerError::Usage(format!(
+                    "--order {asked}: only the DPM solvers have an order; choose one with `--sampler dpm++`"
+                )));
+            }
+        }
+    }
+    sampler.validate().map_err(|error| TrainerError::Usage(format!("sampler: {error}")))?;
+    Ok(sampler)
+}
+
+/// As square as whole rows allow, wider rather than higher.
+fn square_columns(count: usize) -> usize {
+    (1..=count).find(|columns| columns * columns >= count).unwrap_or(1)
+}

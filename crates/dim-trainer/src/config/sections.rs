@@ -1,0 +1,176 @@
+//! The sections of a configuration that belong to the trainer; `[model]` is `dim-model`'s, `[data]` is `dim-data`'s.
+
+use std::path::PathBuf;
+
+use dim_diffusion::sampler::{DpmSolverOptions, Sampler};
+use serde::{Deserialize, Serialize};
+
+/// `[autoencoder]`: the network works on latents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Autoencoder {
+    /// Which one.
+    pub kind: AutoencoderKind,
+}
+
+/// The autoencoders whose latents a configuration may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AutoencoderKind {
+    /// The KL-regularised autoencoder of latent diffusion (Rombach et al., arXiv 2112.10752): 4 channels, 8 × smaller.
+    KlF8,
+}
+
+impl Autoencoder {
+    /// How many pixels of the image stand side by side in one of the latent.
+    pub fn downsampling(&self) -> usize {
+        match self.kind {
+            AutoencoderKind::KlF8 => 8,
+        }
+    }
+
+    /// Channels of the latent.
+    pub fn channels(&self) -> usize {
+        match self.kind {
+            AutoencoderKind::KlF8 => 4,
+        }
+    }
+}
+
+/// `[diffusion]`: the noise schedule and the loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Diffusion {
+    /// The noise schedule.
+    pub schedule: Schedule,
+    /// Probability with which a label is replaced by "no class"; 1 trains without classes.
+    pub class_dropout: f64,
+    /// Tell the network its time rounded to bf16, as in the authors' training on latents.
+    #[serde(default)]
+    pub round_time_to_bf16: bool,
+}
+
+/// The noise schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Stable Diffusion's: 1000 steps, the roots of beta linear from 0.00085 to 0.012.
+    Sd,
+    /// The variance-preserving SDE of Song et al. (arXiv 2011.13456): beta linear from 0.1 to 20.
+    VpSde,
+}
+
+/// `[train]`: the optimiser and the run's bookkeeping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// Training ends when this many images have been seen.
+    pub images: u64,
+    /// Images in one optimiser step.
+    pub batch_size: usize,
+    /// Images that go through the network at once; the gradients of a step's pieces are added up. By default all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch_size: Option<usize>,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// The learning rate climbs from 0 to its peak over this many images.
+    pub warmup_images: u64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay, on every parameter.
+    pub weight_decay: f64,
+    /// Largest norm of the gradient; absent: no clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Decay of the moving average of the weights, applied at every step.
+    pub ema_decay: f64,
+    /// Show every image mirrored in half of the cases.
+    pub random_flip: bool,
+    /// Broken image files to bear; one more ends the run.
+    #[serde(default = "max_broken_files")]
+    pub max_broken_files: usize,
+    /// Everything random in the run follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// What the wide matrix products are computed in.
+    #[serde(default)]
+    pub precision: Precision,
+    /// CPU threads; absent: one for each physical core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Start from these weights instead of fresh ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_weights: Option<PathBuf>,
+    /// A line in the logs every so many steps. Reading the loss waits for the device, so this is not 1 on a GPU.
+    #[serde(default = "log_every_steps")]
+    pub log_every_steps: u64,
+    /// A checkpoint every so many images, and one at the end.
+    pub checkpoint_every_images: u64,
+    /// How many checkpoints are kept; older ones are deleted.
+    #[serde(default = "keep_checkpoints")]
+    pub keep_checkpoints: usize,
+    /// A snapshot (weights for inference, never deleted) every so many images; absent: only one at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_every_images: Option<u64>,
+}
+
+/// What the wide matrix products are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// bf16 where the device has it, else f32.
+    #[default]
+    Auto,
+    /// f32 everywhere.
+    F32,
+    /// bf16 for products, convolution and scan inputs; norms, states, weights and optimiser in f32.
+    Bf16,
+}
+
+/// `[sample]`: pictures drawn while training, and the defaults of the `sample` command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sample {
+    /// A grid of samples every so many images, and one at the end; absent: none while training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_images: Option<u64>,
+    /// Rows of the grid.
+    pub rows: usize,
+    /// Columns of the grid.
+    pub columns: usize,
+    /// Weight of classifier-free guidance: 1 is the plain network, the authors' scale is this minus 1.
+    pub cfg_scale: f64,
+    /// The noise that samples start from follows from it.
+    pub seed: u64,
+    /// The algorithm and its options.
+    pub sampler: Sampler,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            every_images: None,
+            rows: 4,
+            columns: 8,
+            cfg_scale: 1.0,
+            seed: 0,
+            sampler: Sampler::DpmSolver(DpmSolverOptions::default()),
+        }
+    }
+}
+
+fn log_every_steps() -> u64 {
+    10
+}
+
+fn max_broken_files() -> usize {
+    100
+}
+
+fn keep_checkpoints() -> usize {
+    3
+}

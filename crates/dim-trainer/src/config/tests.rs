@@ -1,0 +1,223 @@
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::{Config, Effect, differences};
+use crate::error::TrainerError;
+
+const MINIMAL: &str = r#"
+[model]
+preset = "tiny"
+
+[data]
+source = "folder"
+path = "images"
+
+[diffusion]
+schedule = "sd"
+class_dropout = 0.1
+
+[train]
+images = 1000
+batch_size = 8
+lr = 1e-3
+warmup_images = 0
+beta1 = 0.9
+beta2 = 0.99
+eps = 1e-8
+weight_decay = 0.0
+ema_decay = 0.99
+random_flip = false
+checkpoint_every_images = 100
+"#;
+
+fn parse(overrides: &[&str]) -> Result<Config, TrainerError> {
+    let overrides: Vec<String> = overrides.iter().map(|assignment| (*assignment).to_owned()).collect();
+    Config::parse(MINIMAL, "run.toml", &overrides)
+}
+
+fn error(overrides: &[&str]) -> String {
+    parse(overrides).unwrap_err().to_string()
+}
+
+fn error_in(text: &str) -> String {
+    let error = Config::parse(text, "run.toml", &[]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+#[test]
+fn presets_are_filled_in_and_overridden() {
+    let config = parse(&["model.depth=9", "train.clip_norm=0.5"]).unwrap();
+    assert_eq!((config.model.depth, config.model.d_model, config.train.clip_norm), (9, 32, Some(0.5)));
+}
+
+#[test]
+fn resolved_configuration_reads_back_as_itself() {
+    let config = parse(&["sample.every_images=10", "train.initial_weights=weights.safetensors"]).unwrap();
+    let text = config.to_toml().unwrap();
+    assert_eq!(Config::parse(&text, "config.toml", &[]).unwrap(), config);
+    assert!(!text.contains("preset"), "{text}");
+}
+
+#[test]
+fn values_of_overrides_are_toml_or_plain_strings() {
+    let config = parse(&[
+        "data.path=/some folder/images",
+        "train.seed=7",
+        "sample.sampler={algorithm='ddim', steps=5}",
+        "train.lr = 2",
+    ])
+    .unwrap();
+    assert_eq!(config.data.path(), Path::new("/some folder/images"));
+    assert_eq!((config.train.seed, config.train.lr), (7, 2.0));
+    assert_eq!(config.sample.sampler.evaluations(), 5);
+    assert_eq!(parse(&["train.seed=1", "train.seed=2"]).unwrap().train.seed, 2);
+}
+
+#[test]
+fn unknown_keys_are_named_with_the_nearest() {
+    let message = error_in(&MINIMAL.replace("batch_size", "bach_size"));
+    assert_eq!(message, "run.toml:15: unknown key `train.bach_size`; did you mean `train.batch_size`?");
+    let message = error(&["train.weight_dekay=1"]);
+    assert_eq!(
+        message,
+        "--set train.weight_dekay=1: unknown key `train.weight_dekay`; did you mean `train.weight_decay`?"
+    );
+    let message = error(&["batch_size=4"]);
+    assert!(message.contains("unknown key `batch_size`; did you mean `train.batch_size`?"), "{message}");
+    let message = error(&["train.cfg_scale=2.0"]);
+    assert!(message.contains("did you mean `sample.cfg_scale`?"), "{message}");
+    let message = error(&["training.lr=2.0"]);
+    assert!(message.contains("unknown key `training`; did you mean `train`?"), "{message}");
+    let message = error(&["diffusion.zzz=2.0"]);
+    assert!(message.contains("the keys of [diffusion] are schedule, class_dropout, round_time_to_bf16"), "{message}");
+    let message = error(&["data.split='test'"]);
+    assert!(message.contains("unknown key `data.split`"), "{message}");
+    let message = error(&["sample.sampler={algorithm='ddim', stepps=5}"]);
+    assert!(message.contains("unknown key `sample.sampler.stepps`"), "{message}");
+}
+
+#[test]
+fn wrong_types_say_key_expected_and_got() {
+    let message = error_in(&MINIMAL.replace("lr = 1e-3", "lr = \"fast\""));
+    assert_eq!(message, "run.toml:16: `train.lr`: expected a number, got string \"fast\"");
+    let message = error(&["train.batch_size=-3"]);
+    assert_eq!(
+        message,
+        "--set train.batch_size=-3: `train.batch_size`: expected a whole number, 0 or more, got integer `-3`"
+    );
+    let message = error(&["train.random_flip=1"]);
+    assert!(message.ends_with("`train.random_flip`: expected true or false, got integer `1`"), "{message}");
+    let message = error(&["diffusion.schedule=cosine"]);
+    assert!(message.contains("`diffusion.schedule`: unknown variant `cosine`, expected `sd` or `vp_sde`"), "{message}");
+    let message = error(&["model.preset=dim_xl_2"]);
+    assert!(message.contains("unknown preset `dim_xl_2`, expected `dim_s_2`, `dim_l_2`"), "{message}");
+    let message = error(&["train=3"]);
+    assert!(message.contains("`train`: expected a section, got integer `3`"), "{message}");
+}
+
+#[test]
+fn missing_keys_and_broken_syntax_are_located() {
+    assert_eq!(error_in(&MINIMAL.replace("lr = 1e-3\n", "")), "run.toml:13: the key `train.lr` is missing");
+    let message = error_in(&MINIMAL.replace("preset = \"tiny\"", "preset = \"tiny"));
+    assert!(message.starts_with("run.toml:3: "), "{message}");
+}
+
+#[test]
+fn overrides_without_key_or_value_are_refused() {
+    for assignment in ["train.lr", "=3", "train..lr=3", "train.lr.x=3"] {
+        let message = error(&[assignment]);
+        assert!(message.starts_with(&format!("--set {assignment}: ")), "{message}");
+    }
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let overrides = [
+        "train.batch_size=0",
+        "model.image_size=9",
+        "model.depth=4",
+        "diffusion.class_dropout=1.5",
+        "train.lr=-1.0",
+        "train.beta1=1.0",
+        "train.log_every_steps=0",
+        "sample.rows=0",
+        "sample.sampler={algorithm='ddim', steps=0}",
+        "data.path=''",
+        "model.in_channels=4",
+    ];
+    let error = parse(&overrides).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    let TrainerError::ConfigValues { problems, .. } = &error else { panic!("{error}") };
+    assert_eq!(problems.len(), overrides.len(), "{error}");
+    for needle in [
+        "`train.batch_size` must be at least 1, got 0",
+        "multiple of `patch_size` = 2, got 9",
+        "`train.lr` must be positive, got -1",
+    ] {
+        assert!(error.to_string().contains(needle), "{error}");
+    }
+}
+
+#[test]
+fn micro_batches_must_divide_the_batch() {
+    for (micro, good) in [("1", true), ("4", true), ("8", true), ("3", false), ("16", false), ("0", false)] {
+        assert_eq!(parse(&[&format!("train.micro_batch_size={micro}")]).is_ok(), good, "{micro}");
+    }
+}
+
+#[test]
+fn guidance_needs_classes_and_label_dropout() {
+    for (dropout, cfg_scale, good) in
+        [("0.1", "2.0", true), ("0.0", "2.0", false), ("1.0", "2.0", false), ("0.0", "1.0", true), ("1.0", "1.0", true)]
+    {
+        let overrides = [format!("diffusion.class_dropout={dropout}"), format!("sample.cfg_scale={cfg_scale}")];
+        assert_eq!(Config::parse(MINIMAL, "run.toml", &overrides).is_ok(), good, "{overrides:?}");
+    }
+}
+
+#[test]
+fn latents_have_the_channels_of_the_autoencoder() {
+    assert!(parse(&["autoencoder.kind=kl_f8", "model.in_channels=4"]).is_ok());
+    assert!(error(&["autoencoder.kind=kl_f8"]).contains("`model.in_channels` must be 4"));
+    assert_eq!(parse(&["autoencoder.kind=kl_f8", "model.in_channels=4"]).unwrap().data_size(), 64);
+}
+
+#[test]
+fn differences_say_what_a_change_does_to_a_run() {
+    let before = parse(&[]).unwrap();
+    for (change, key, effect) in [
+        ("train.images=2000", "train.images", Effect::None),
+        ("sample.every_images=10", "sample.every_images", Effect::None),
+        ("train.micro_batch_size=4", "train.micro_batch_size", Effect::Rounding),
+        ("train.lr=0.5", "train.lr", Effect::Trajectory),
+        ("data.path='elsewhere'", "data.path", Effect::Trajectory),
+        ("model.depth=9", "model.depth", Effect::Shapes),
+    ] {
+        let found = differences(&before, &parse(&[change]).unwrap()).unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].key.as_str(), found[0].effect()), (key, effect));
+    }
+    assert_eq!(differences(&before, &before).unwrap(), []);
+    let found = differences(&before, &parse(&["train.lr=0.5"]).unwrap()).unwrap();
+    assert_eq!(found[0].to_string(), "train.lr: there 0.001, here 0.5");
+}
+
+proptest! {
+    #[test]
+    fn numbers_survive_being_saved(lr in 1e-12_f64..1.0, seed in 0..=i64::MAX as u64, eps in 1e-20_f64..1e-3) {
+        let overrides = [format!("train.lr={lr:e}"), format!("train.seed={seed}"), format!("train.eps={eps:e}")];
+        let config = Config::parse(MINIMAL, "run.toml", &overrides).unwrap();
+        prop_assert_eq!((config.train.lr, config.train.seed, config.train.eps), (lr, seed, eps));
+        prop_assert_eq!(Config::parse(&config.to_toml().unwrap(), "saved", &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC{0,200}", assignment in "[a-z.=\\[\\]{}\"0-9]{0,40}") {
+        let _ = Config::parse(&text, "text", &[]);
+        let _ = Config::parse(MINIMAL, "text", &[assignment]);
+    }
+}

@@ -1,0 +1,136 @@
+//! Whether the values of a configuration make sense together; every problem is told at once.
+
+use dim_data::DataError;
+
+use super::{Config, Sample, Train};
+
+/// One line a problem, each naming its key, what it must be and what it is.
+pub(super) fn problems(config: &Config) -> Vec<String> {
+    let mut problems = Problems::default();
+    if let Err(error) = config.model.validate() {
+        problems.lines.extend(error.problems.into_iter().map(|problem| format!("[model] {problem}")));
+    }
+    data(config, &mut problems);
+    let dropout = config.diffusion.class_dropout;
+    problems.require("diffusion.class_dropout", (0.0..=1.0).contains(&dropout), "a probability from 0 to 1", dropout);
+    train(&config.train, &mut problems);
+    sample(&config.sample, config, &mut problems);
+    problems.lines
+}
+
+fn data(config: &Config, problems: &mut Problems) {
+    match config.data.validate() {
+        Ok(()) => {}
+        Err(DataError::InvalidConfig { problems: found }) => {
+            problems.lines.extend(found.into_iter().map(|problem| format!("[data] {problem}")))
+        }
+        Err(error) => problems.lines.push(format!("[data] {error}")),
+    }
+    let channels = config.model.in_channels;
+    match &config.autoencoder {
+        Some(autoencoder) => problems.require(
+            "model.in_channels",
+            channels == autoencoder.channels(),
+            &format!("{}, the channels of the autoencoder's latents", autoencoder.channels()),
+            channels,
+        ),
+        None => problems.require(
+            "model.in_channels",
+            channels == config.data.channels(),
+            &format!("{}, the channels of the images", config.data.channels()),
+            channels,
+        ),
+    }
+}
+
+fn train(train: &Train, problems: &mut Problems) {
+    let batch = train.batch_size;
+    problems.require("train.batch_size", batch >= 1, "at least 1", batch);
+    problems.require("train.images", train.images >= batch as u64, "at least one batch", train.images);
+    if let Some(micro) = train.micro_batch_size {
+        problems.require(
+            "train.micro_batch_size",
+            micro >= 1 && batch.is_multiple_of(micro),
+            &format!("at least 1 and divide train.batch_size = {batch}"),
+            micro,
+        );
+    }
+    problems.require("train.lr", train.lr > 0.0 && train.lr.is_finite(), "positive", train.lr);
+    for (key, decay) in
+        [("train.beta1", train.beta1), ("train.beta2", train.beta2), ("train.ema_decay", train.ema_decay)]
+    {
+        problems.require(key, (0.0..1.0).contains(&decay), "from 0 to below 1", decay);
+    }
+    problems.require("train.eps", train.eps > 0.0 && train.eps.is_finite(), "positive", train.eps);
+    problems.require(
+        "train.weight_decay",
+        train.weight_decay >= 0.0 && train.weight_decay.is_finite(),
+        "0 or more",
+        train.weight_decay,
+    );
+    if let Some(norm) = train.clip_norm {
+        problems.require("train.clip_norm", norm > 0.0, "positive; leave it out for no clipping", norm);
+    }
+    if let Some(threads) = train.threads {
+        problems.require("train.threads", (1..=MAX_THREADS).contains(&threads), "from 1 to 1024", threads);
+    }
+    problems.require("train.log_every_steps", train.log_every_steps >= 1, "at least 1", train.log_every_steps);
+    problems.require(
+        "train.checkpoint_every_images",
+        train.checkpoint_every_images >= 1,
+        "at least 1",
+        train.checkpoint_every_images,
+    );
+    problems.require("train.keep_checkpoints", train.keep_checkpoints >= 1, "at least 1", train.keep_checkpoints);
+    problems.require(
+        "train.snapshot_every_images",
+        train.snapshot_every_images != Some(0),
+        "at least 1; leave it out for one at the end",
+        0,
+    );
+}
+
+fn sample(sample: &Sample, config: &Config, problems: &mut Problems) {
+    problems.require(
+        "sample.every_images",
+        sample.every_images != Some(0),
+        "at least 1; leave it out for no pictures while training",
+        0,
+    );
+    for (key, size) in [("sample.rows", sample.rows), ("sample.columns", sample.columns)] {
+        problems.require(key, (1..=MAX_GRID).contains(&size), "from 1 to 256", size);
+    }
+    problems.require("sample.cfg_scale", sample.cfg_scale.is_finite(), "a finite number", sample.cfg_scale);
+    let guided = sample.cfg_scale != 1.0;
+    problems.require(
+        "sample.cfg_scale",
+        !guided || !config.unconditional(),
+        "1 when diffusion.class_dropout is 1: without classes there is nothing to guide to",
+        sample.cfg_scale,
+    );
+    problems.require(
+        "sample.cfg_scale",
+        !guided || config.diffusion.class_dropout > 0.0,
+        "1 when diffusion.class_dropout is 0: guidance needs a network that also learnt to do without classes",
+        sample.cfg_scale,
+    );
+    if let Err(error) = sample.sampler.validate() {
+        problems.lines.push(format!("[sample.sampler] {error}"));
+    }
+}
+
+const MAX_THREADS: usize = 1024;
+const MAX_GRID: usize = 256;
+
+#[derive(Default)]
+struct Problems {
+    lines: Vec<String>,
+}
+
+impl Problems {
+    fn require(&mut self, key: &str, holds: bool, expected: &str, got: impl std::fmt::Display) {
+        if !holds {
+            self.lines.push(format!("`{key}` must be {expected}, got {got}"));
+        }
+    }
+}

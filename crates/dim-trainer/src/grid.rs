@@ -1,0 +1,123 @@
+//! Pictures: a batch of images as one PNG, in rows and columns.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::TrainerError;
+
+/// Black pixels between neighbouring images.
+const GAP: usize = 2;
+
+/// An encoded picture.
+pub struct Picture {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// 1 (grey) or 3 (RGB).
+    pub channels: u32,
+    /// The PNG file.
+    pub png: Vec<u8>,
+}
+
+/// Lays out `images`, `[image, channel, row, column]` in [-1, 1] with 1 or 3 channels, row by row; the last row may stay partly black.
+///
+/// # Errors
+/// [`TrainerError::Unsupported`] for other numbers of channels, [`TrainerError::Png`], [`TrainerError::Libtorch`].
+pub fn grid(images: &Tensor, columns: usize) -> Result<Picture, TrainerError> {
+    let &[count, channels, height, width] = images.size().as_slice() else {
+        return Err(TrainerError::Unsupported(format!(
+            "pictures are made of [image, channel, row, column], got {:?}",
+            images.size()
+        )));
+    };
+    let [count, channels, height, width] = [count, channels, height, width].map(|size| size as usize);
+    if !matches!(channels, 1 | 3) {
+        return Err(TrainerError::Unsupported(format!(
+            "only grey and RGB images can be shown as pictures, these have {channels} channels"
+        )));
+    }
+    let values = to_vec(images)?;
+    let columns = columns.clamp(1, count.max(1));
+    let rows = count.div_ceil(columns);
+    let (total_width, total_height) = (with_gaps(columns, width), with_gaps(rows, height));
+    let mut pixels = vec![0_u8; total_width * total_height * channels];
+    for (index, image) in values.chunks_exact((channels * height * width).max(1)).enumerate() {
+        let (top, left) = (index / columns * (height + GAP), index % columns * (width + GAP));
+        for (place, value) in image.iter().enumerate() {
+            let (channel, row, column) = (place / (height * width), place / width % height, place % width);
+            pixels[((top + row) * total_width + left + column) * channels + channel] = to_byte(*value);
+        }
+    }
+    let (width, height, channels) = (total_width as u32, total_height as u32, channels as u32);
+    Ok(Picture { width, height, channels, png: encode(width, height, channels, &pixels)? })
+}
+
+/// -1 is 0 and 1 is 255, rounded to the nearest as torchvision does; values outside are clamped, NaN is black.
+fn to_byte(value: f32) -> u8 {
+    ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0 + 0.5) as u8
+}
+
+fn with_gaps(count: usize, size: usize) -> usize {
+    count * size + count.saturating_sub(1) * GAP
+}
+
+fn to_vec(images: &Tensor) -> Result<Vec<f32>, TrainerError> {
+    let flat = images.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape([-1])?;
+    let mut values = vec![0.0; flat.numel()];
+    flat.f_copy_data(&mut values, flat.numel())?;
+    Ok(values)
+}
+
+fn encode(width: u32, height: u32, channels: u32, pixels: &[u8]) -> Result<Vec<u8>, TrainerError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn decode(picture: &Picture) -> Vec<u8> {
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&picture.png)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut pixels).unwrap();
+        pixels
+    }
+
+    #[test]
+    fn images_stand_in_reading_order_with_gaps() {
+        let images = Tensor::from_slice(&[-1.0_f32, 1.0, 0.0]).view([3, 1, 1, 1]);
+        let picture = grid(&images, 2).unwrap();
+        assert_eq!((picture.width, picture.height), (4, 4));
+        let pixels = decode(&picture);
+        assert_eq!(pixels[..4], [0, 0, 0, 255]);
+        assert_eq!(pixels[12..], [128, 0, 0, 0]);
+    }
+
+    #[test]
+    fn channels_become_interleaved() {
+        let image = Tensor::from_slice(&[1.0_f32, -1.0, 0.0, 0.5, -0.5, 2.0]).view([1, 3, 1, 2]);
+        let pixels = decode(&grid(&image, 8).unwrap());
+        assert_eq!(pixels, [255, 128, 64, 0, 191, 255]);
+    }
+
+    #[test]
+    fn values_that_are_no_number_are_black() {
+        assert_eq!(to_byte(f32::NAN), 0);
+        assert_eq!(to_byte(f32::INFINITY), 255);
+    }
+
+    #[test]
+    fn latents_are_refused() {
+        let error = grid(&Tensor::zeros([1, 4, 2, 2], (Kind::Float, Device::Cpu)), 1).err().unwrap();
+        assert!(error.to_string().contains("4 channels"), "{error}");
+    }
+}

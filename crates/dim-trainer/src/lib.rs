@@ -1,0 +1,32 @@
+//! The program `dim-trainer`: train, sample, inspect, verify. The only crate that sees all the others.
+//!
+//! ```text
+//! cli ─▶ commands ─▶ train (loop, checkpoints, logs)
+//!            │   └──▶ sampling ─▶ grid
+//!            └─ config: TOML file + overrides, checked as a whole
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod container;
+mod denoiser;
+mod device;
+mod error;
+mod files;
+pub mod format;
+mod grid;
+mod run_folder;
+pub mod sampling;
+pub mod snapshot;
+pub mod train;
+pub mod verify;
+
+pub use denoiser::Network;
+pub use device::DeviceChoice;
+pub use error::TrainerError;
+pub use files::{write_atomically, write_bytes_atomically};
+pub use grid::{Picture, grid};
+pub use run_folder::RunFolder;

@@ -1,0 +1,164 @@
+//! The folder of a run, and where things stand in it.
+//!
+//! ```text
+//! RUN/config.toml                        the resolved configuration
+//! RUN/log.jsonl, RUN/events.out.tfevents.*   loss, gradient norm, speed
+//! RUN/checkpoints/000000012800.safetensors   all that resume needs, by images seen
+//! RUN/snapshots/000000012800.safetensors     weights for inference (EMA)
+//! RUN/samples/000000012800.png               pictures
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::TrainerError;
+use crate::files;
+
+/// The folder of one run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder at `path`, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The resolved configuration.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    /// The log, one JSON object a line.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log.jsonl")
+    }
+
+    /// The folder of checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The checkpoint after `images_seen` images.
+    pub fn checkpoint(&self, images_seen: u64) -> PathBuf {
+        self.checkpoints().join(file_name(images_seen, "safetensors"))
+    }
+
+    /// The snapshot after `images_seen` images.
+    pub fn snapshot(&self, images_seen: u64) -> PathBuf {
+        self.path.join("snapshots").join(file_name(images_seen, "safetensors"))
+    }
+
+    /// The grid of samples after `images_seen` images.
+    pub fn samples(&self, images_seen: u64) -> PathBuf {
+        self.path.join("samples").join(file_name(images_seen, "png"))
+    }
+
+    /// Makes the folder ready for a new run. With `overwrite`, the files of an earlier run in it are removed, and nothing else.
+    ///
+    /// # Errors
+    /// [`TrainerError::RunExists`] if it holds a run and `overwrite` is false; [`TrainerError::Write`].
+    pub fn create(&self, overwrite: bool) -> Result<(), TrainerError> {
+        let earlier = self.files()?;
+        // Configuration and logs alone are what is left of a run that failed before it got anywhere.
+        let worth =
+            earlier.iter().find(|path| FOLDERS.iter().any(|(folder, _)| path.starts_with(self.path.join(folder))));
+        if let (Some(found), false) = (worth, overwrite) {
+            let found = found.strip_prefix(&self.path).unwrap_or(found).display().to_string();
+            return Err(TrainerError::RunExists { path: self.path.clone(), found });
+        }
+        for file in earlier {
+            fs::remove_file(&file).map_err(|source| TrainerError::write(&file, source))?;
+        }
+        self.create_folders()
+    }
+
+    /// Creates the folders that are missing and removes files that a killed process left half written.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`].
+    pub fn create_folders(&self) -> Result<(), TrainerError> {
+        for folder in FOLDERS.map(|(name, _)| self.path.join(name)) {
+            files::create_folder(&folder)?;
+            files::remove_leftovers(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Every file of a run that stands here.
+    fn files(&self) -> Result<Vec<PathBuf>, TrainerError> {
+        let mut found: Vec<PathBuf> = [self.config(), self.log()].into_iter().filter(|path| path.exists()).collect();
+        found.extend(files::list(&self.path)?.into_iter().filter(|path| name_of(path).contains(".tfevents.")));
+        for (folder, extension) in FOLDERS {
+            let inside = files::list(&self.path.join(folder))?;
+            found.extend(inside.into_iter().filter(|path| images_seen_of(path, extension).is_some()));
+        }
+        Ok(found)
+    }
+}
+
+/// The folders of a run and the extension of what is in them.
+const FOLDERS: [(&str, &str); 3] = [("checkpoints", "safetensors"), ("snapshots", "safetensors"), ("samples", "png")];
+
+/// Twelve digits, so that names sort as numbers do.
+fn file_name(images_seen: u64, extension: &str) -> String {
+    format!("{images_seen:012}.{extension}")
+}
+
+/// The number of images in the name of a file of ours.
+pub(crate) fn images_seen_of(path: &Path, extension: &str) -> Option<u64> {
+    let stem = name_of(path).strip_suffix(extension)?.strip_suffix('.')?.to_owned();
+    if stem.len() >= 12 && stem.bytes().all(|byte| byte.is_ascii_digit()) { stem.parse().ok() } else { None }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_run_is_not_overwritten_unless_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::new(folder.path().join("run"));
+        run.create(false).unwrap();
+        run.create(false).unwrap();
+        fs::write(run.checkpoint(128), b"").unwrap();
+        let error = run.create(false).unwrap_err().to_string();
+        assert!(error.contains("checkpoints/000000000128.safetensors") && error.contains("--overwrite"), "{error}");
+    }
+
+    #[test]
+    fn overwriting_removes_the_run_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::new(folder.path());
+        run.create(false).unwrap();
+        let foreign = [
+            folder.path().join("notes.txt"),
+            run.checkpoints().join("best.safetensors"),
+            run.checkpoints().join("1.safetensors"),
+        ];
+        for path in
+            foreign.iter().chain([&run.config(), &run.log(), &run.checkpoint(8), &run.samples(8), &run.snapshot(8)])
+        {
+            fs::write(path, b"").unwrap();
+        }
+        run.create(true).unwrap();
+        assert!(foreign.iter().all(|path| path.exists()));
+        assert!(
+            [run.config(), run.log(), run.checkpoint(8), run.samples(8), run.snapshot(8)]
+                .iter()
+                .all(|path| !path.exists())
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Samples from a trained network: the same for the pictures drawn while training and for the `sample` command.
+
+use std::ops::ControlFlow;
+
+use dim_diffusion::DiffusionError;
+use dim_diffusion::guidance::ClassifierFreeGuidance;
+use dim_diffusion::noise::{NoiseStream, SampleNoise};
+use dim_diffusion::sampler::{Sampler, SamplerInputs, Step};
+use dim_diffusion::schedule::{NoiseSchedule, ScaledLinear, VpSde};
+use dim_model::Dim;
+use tch::{Kind, Tensor};
+
+use crate::config::Schedule;
+use crate::denoiser::Network;
+use crate::error::TrainerError;
+
+/// What to draw.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Number of images.
+    pub count: usize,
+    /// The class of each image; `None` for a network used without classes.
+    pub classes: Option<Vec<i64>>,
+    /// Rows and columns of an image, in pixels of the network's input.
+    pub size: [usize; 2],
+    /// Weight of classifier-free guidance.
+    pub cfg_scale: f64,
+    /// Image `i` is a function of this seed and `i`, however the images are batched.
+    pub seed: u64,
+    /// The algorithm.
+    pub sampler: Sampler,
+    /// The noise schedule that the network was trained with.
+    pub schedule: Schedule,
+    /// Images that go through the network at once.
+    pub batch_size: usize,
+}
+
+/// Draws the images, `[image, channel, row, column]`, float32, on the network's device. `observer` is called after every step with the
+/// number of steps done and to do, over all batches; `Break` ends the drawing with an error.
+///
+/// # Errors
+/// [`TrainerError::Diffusion`].
+pub fn sample(
+    dim: &Dim,
+    request: &Request,
+    mut observer: impl FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Tensor, TrainerError> {
+    let _no_grad = tch::no_grad_guard();
+    let network = Network(dim);
+    let guided = ClassifierFreeGuidance::new(&network, request.cfg_scale)?;
+    let schedule = build_schedule(request.schedule);
+    let device = dim.parameters().device();
+    let shape = [dim.config().in_channels, request.size[0], request.size[1]].map(|size| size as i64);
+
+    let indices: Vec<u64> = (0..request.count as u64).collect();
+    let batches: Vec<&[u64]> = indices.chunks(request.batch_size.max(1)).collect();
+    let mut images = Vec::with_capacity(batches.len());
+    for (done, batch) in batches.iter().enumerate() {
+        let x = NoiseStream::new(request.seed, "samples").normal(batch, &shape, device)?;
+        let noise = SampleNoise::new(NoiseStream::new(request.seed, "sampler steps"), batch.to_vec());
+        let class = request.classes.as_ref().map(|classes| {
+            let labels: Vec<i64> = batch.iter().map(|index| classes[*index as usize]).collect();
+            Tensor::from_slice(&labels).to_device(device)
+        });
+        let inputs = SamplerInputs {
+            denoiser: &guided,
+            schedule: &*schedule,
+            x: &x,
+            class: class.as_ref(),
+            noise: Some(&noise),
+        };
+        let mut observe = |step: &Step<'_>| observer(done * step.steps + step.step, batches.len() * step.steps);
+        images
+            .push(request.sampler.sample(&inputs, &mut observe)?.f_to_kind(Kind::Float).map_err(DiffusionError::from)?);
+    }
+    Ok(Tensor::f_cat(&images, 0)?)
+}
+
+/// The classes 0, 1, 2, … over and over, as many as there are images.
+pub fn cycle_classes(classes: &[i64], count: usize) -> Vec<i64> {
+    classes.iter().copied().cycle().take(count).collect()
+}
+
+/// The schedule that a configuration names.
+pub fn build_schedule(schedule: Schedule) -> Box<dyn NoiseSchedule> {
+    match schedule {
+        Schedule::Sd => Box::new(ScaledLinear::stable_diffusion()),
+        Schedule::VpSde => Box::new(VpSde::cifar10()),
+    }
+}

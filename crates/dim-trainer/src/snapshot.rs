@@ -1,0 +1,78 @@
+//! Snapshots: weights for inference, which carry their configuration, and weights from elsewhere.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use dim_model::weights::{self, Naming, WeightFile};
+use dim_torch::Parameters;
+
+use crate::config::Config;
+use crate::error::TrainerError;
+use crate::train::TrainState;
+
+/// What can be known of weights without reading their tensors.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The file.
+    pub path: PathBuf,
+    /// The configuration they were trained with.
+    pub config: Config,
+    /// Names of the classes; empty if they are not known.
+    pub classes: Vec<String>,
+}
+
+/// Saves the moving average of a run's weights with its configuration: all that inference needs, in one file.
+///
+/// The same state gives the same bytes.
+///
+/// # Errors
+/// [`TrainerError::Weights`], a full disk mostly.
+pub fn save(path: &Path, state: &TrainState, config: &Config, classes: &[String]) -> Result<(), TrainerError> {
+    let metadata = BTreeMap::from([
+        (CONFIG.to_owned(), config.to_toml()?),
+        (CLASSES.to_owned(), serde_json::json!(classes).to_string()),
+        ("images_seen".to_owned(), state.images_seen.to_string()),
+        ("weights".to_owned(), "ema".to_owned()),
+    ]);
+    Ok(weights::save_parameters(path, state.ema.parameters(), Naming::Ours, &metadata)?)
+}
+
+/// Reads a file of weights into a network's parameters: safetensors or PyTorch, under our names or the authors'.
+///
+/// # Errors
+/// [`TrainerError::Weights`] with every missing, unexpected and wrongly shaped key at once.
+pub fn load(path: &Path, parameters: &Parameters) -> Result<(), TrainerError> {
+    Ok(weights::assign_file(parameters, WeightFile::open(path)?)?)
+}
+
+/// What can be known of a file of weights: its own configuration, or the one at `config` if that is given.
+///
+/// # Errors
+/// [`TrainerError::Weights`]; [`TrainerError::Usage`] if neither has a configuration; what [`Config::load`] says.
+pub fn describe(path: &Path, config: Option<&Path>) -> Result<Snapshot, TrainerError> {
+    let file = WeightFile::open(path)?;
+    let config = match config {
+        Some(config) => Config::load(config, &[])?,
+        None => config_of(&file)?.ok_or_else(|| {
+            TrainerError::Usage(format!(
+                "{} carries no configuration; name the one it belongs to with `--config`",
+                path.display()
+            ))
+        })?,
+    };
+    let classes = file.metadata().get(CLASSES).and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default();
+    Ok(Snapshot { path: path.to_owned(), config, classes })
+}
+
+/// The configuration that a file of weights carries, if it is one of our snapshots or checkpoints.
+///
+/// # Errors
+/// [`TrainerError::ConfigSyntax`] or [`TrainerError::ConfigValues`] if it does not parse.
+pub fn config_of(file: &WeightFile) -> Result<Option<Config>, TrainerError> {
+    let origin = format!("in {}", file.path().display());
+    file.metadata().get(CONFIG).map(|text| Config::parse(text, &origin, &[])).transpose()
+}
+
+// Keys of the metadata.
+const CONFIG: &str = "config";
+const CLASSES: &str = "classes";

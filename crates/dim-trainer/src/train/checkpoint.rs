@@ -1,0 +1,185 @@
+//! Checkpoints: all that resume needs, in files that are whole or absent, checked when read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dim_torch::Parameters;
+use tch::Tensor;
+
+use super::state::TrainState;
+use crate::config::Config;
+use crate::container::{self, Metadata};
+use crate::error::TrainerError;
+use crate::files;
+use crate::run_folder::{RunFolder, images_seen_of};
+
+/// What a file must say of itself to be a checkpoint.
+const KIND: &str = "dim-checkpoint";
+/// Raised when a reader of the old format would misunderstand the new one.
+const VERSION: &str = "1";
+/// Appended to the name of a checkpoint that does not read.
+const BAD: &str = "bad";
+
+/// What a checkpoint says of itself, beside its tensors.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Images seen.
+    pub images_seen: u64,
+    /// The configuration of the run.
+    pub config: Config,
+    /// The device that trained it, `cpu` or `cuda`: bits agree on one kind of device, not between two.
+    pub device: String,
+    /// Names of the classes.
+    pub classes: Vec<String>,
+}
+
+/// Saves the state to its place in the run's folder and deletes all but the newest checkpoints. Returns the path.
+///
+/// # Errors
+/// [`TrainerError::Write`], a full disk mostly; the checkpoints that stood there are then untouched.
+pub fn save(run: &RunFolder, state: &TrainState, config: &Config, classes: &[String]) -> Result<PathBuf, TrainerError> {
+    let path = run.checkpoint(state.images_seen);
+    let metadata = Metadata::from([
+        ("kind".to_owned(), KIND.to_owned()),
+        ("version".to_owned(), VERSION.to_owned()),
+        ("step".to_owned(), state.optimizer.step.to_string()),
+        ("images_seen".to_owned(), state.images_seen.to_string()),
+        ("config".to_owned(), config.to_toml()?),
+        ("device".to_owned(), device_name(state).to_owned()),
+        ("classes".to_owned(), serde_json::json!(classes).to_string()),
+    ]);
+    let tensors = state.tensors()?;
+    files::write_atomically(&path, |temporary| container::write(temporary, metadata, &tensors))?;
+    let all = list(run)?;
+    for old in &all[..all.len().saturating_sub(config.train.keep_checkpoints)] {
+        fs::remove_file(old).map_err(|source| TrainerError::write(old, source))?;
+    }
+    Ok(path)
+}
+
+/// Reads a checkpoint into `state`. `accept` sees what it says of itself before any tensor is read.
+///
+/// After an error the state is a mixture and only good for another call.
+///
+/// # Errors
+/// [`TrainerError::Read`], [`TrainerError::NotACheckpoint`], [`TrainerError::Truncated`], [`TrainerError::Corrupt`],
+/// [`TrainerError::CheckpointVersion`], and what `accept` returns.
+pub fn load(
+    path: &Path,
+    state: &mut TrainState,
+    accept: impl FnOnce(&About) -> Result<(), TrainerError>,
+) -> Result<About, TrainerError> {
+    let mut wanted: BTreeMap<_, _> = state.tensors()?.into_iter().collect();
+    let mut about = None;
+    let not_ours = |reason| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
+    let check = |metadata: &Metadata| accept(about.insert(read_about(path, metadata)?));
+    container::read(path, check, |name, shape| take(&mut wanted, name, shape).map_err(not_ours))?;
+    if let Some(missing) = wanted.keys().next() {
+        return Err(not_ours(format!("it lacks the tensor `{missing}`")));
+    }
+    let about = about.ok_or_else(|| not_ours("it says nothing of itself".to_owned()))?;
+    state.optimizer.step = about.step;
+    state.images_seen = about.images_seen;
+    Ok(about)
+}
+
+/// Reads one group of a checkpoint, `parameters` or `ema`, into a network's parameters.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_weights(path: &Path, parameters: &Parameters, group: &str) -> Result<(), TrainerError> {
+    let not_ours = |reason| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
+    let mut wanted: BTreeMap<String, Tensor> =
+        parameters.iter().map(|(spec, tensor)| (format!("{group}.{}", spec.name), tensor.detach())).collect();
+    container::read(
+        path,
+        |metadata| read_about(path, metadata).map(drop),
+        |name, shape| take(&mut wanted, name, shape).map_err(not_ours),
+    )?;
+    wanted.keys().next().map_or(Ok(()), |missing| Err(not_ours(format!("it lacks the tensor `{missing}`"))))
+}
+
+/// What the checkpoint at `path` says of itself; its tensors are read for their checksum and skipped.
+///
+/// # Errors
+/// As [`load`].
+pub fn about(path: &Path) -> Result<About, TrainerError> {
+    let metadata = container::read(path, |metadata| read_about(path, metadata).map(drop), |_, _| Ok(None))?;
+    read_about(path, &metadata)
+}
+
+/// The checkpoints of a run, oldest first.
+///
+/// # Errors
+/// [`TrainerError::Read`].
+pub fn list(run: &RunFolder) -> Result<Vec<PathBuf>, TrainerError> {
+    let mut found: Vec<(u64, PathBuf)> = files::list(&run.checkpoints())?
+        .into_iter()
+        .filter_map(|path| Some((images_seen_of(&path, "safetensors")?, path)))
+        .collect();
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The newest checkpoint older than `path` that reads well.
+pub fn newest_good_before(run: &RunFolder, path: &Path) -> Option<PathBuf> {
+    let all = list(run).ok()?;
+    all.into_iter().rev().skip_while(|other| other >= &path.to_path_buf()).find(|other| about(other).is_ok())
+}
+
+/// Renames a checkpoint that does not read to `….safetensors.bad`, so that it is neither found nor counted any more.
+///
+/// # Errors
+/// [`TrainerError::Write`].
+pub fn set_aside(path: &Path) -> Result<PathBuf, TrainerError> {
+    let aside = path.with_extension(format!("safetensors.{BAD}"));
+    fs::rename(path, &aside).map_err(|source| TrainerError::write(path, source))?;
+    Ok(aside)
+}
+
+/// The destination of a tensor, if it has one, taken off the list of those that are still missing.
+fn take(wanted: &mut BTreeMap<String, Tensor>, name: &str, shape: &[i64]) -> Result<Option<Tensor>, String> {
+    match wanted.remove(name) {
+        Some(tensor) if tensor.size() != shape => {
+            Err(format!("its tensor `{name}` has shape {shape:?}, the configuration asks for {:?}", tensor.size()))
+        }
+        found => Ok(found),
+    }
+}
+
+fn read_about(path: &Path, metadata: &Metadata) -> Result<About, TrainerError> {
+    let not_ours = |reason: String| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
+    let get = |key: &str| metadata.get(key).ok_or_else(|| not_ours(format!("its metadata lack `{key}`")));
+    if metadata.get("kind").is_none_or(|kind| kind != KIND) {
+        return Err(not_ours(format!(
+            "its metadata do not say `kind = {KIND}` (weights for inference go to `sample --weights`)"
+        )));
+    }
+    let version = get("version")?;
+    if version != VERSION {
+        return Err(TrainerError::CheckpointVersion {
+            path: path.to_owned(),
+            expected: VERSION.to_owned(),
+            got: version.clone(),
+            older: None,
+        });
+    }
+    let number =
+        |key: &str| get(key)?.parse::<u64>().map_err(|error| not_ours(format!("its `{key}` is no number ({error})")));
+    Ok(About {
+        step: number("step")?,
+        images_seen: number("images_seen")?,
+        config: Config::parse(get("config")?, &format!("in {}", path.display()), &[])
+            .map_err(|error| not_ours(error.to_string()))?,
+        device: get("device")?.clone(),
+        classes: serde_json::from_str(get("classes")?)
+            .map_err(|error| not_ours(format!("its `classes` do not parse ({error})")))?,
+    })
+}
+
+fn device_name(state: &TrainState) -> &'static str {
+    if state.dim.parameters().device().is_cuda() { "cuda" } else { "cpu" }
+}

@@ -1,0 +1,131 @@
+//! `log.jsonl`: one JSON object a line, flushed at once, so that plots and scripts can follow a run.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainerError;
+use crate::files;
+
+/// What is known after a step that is logged; means are over the steps since the line before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Images seen in training so far.
+    pub images_seen: u64,
+    /// Mean loss.
+    pub loss: f64,
+    /// Mean norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Learning rate of the last step.
+    pub lr: f64,
+    /// Training images a second.
+    pub images_per_s: f64,
+    /// Time spent in training, earlier sessions of the run included.
+    pub elapsed_s: f64,
+}
+
+/// The open log of a run.
+pub struct JsonLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl JsonLog {
+    /// Starts an empty log.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`] naming the file.
+    pub fn create(path: &Path) -> Result<Self, TrainerError> {
+        let file = File::create(path).map_err(|source| TrainerError::write(path, source))?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Goes on with a log after its last line up to `images_seen`, and returns that line.
+    ///
+    /// Later lines, and a last line that a killed process left half written, are cut: the log then reads as one run.
+    ///
+    /// # Errors
+    /// [`TrainerError::Read`] or [`TrainerError::Write`] naming the file. A missing file is started anew.
+    pub fn resume(path: &Path, images_seen: u64) -> Result<(Self, Option<Record>), TrainerError> {
+        let text = match fs::read(path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(TrainerError::read(path, source)),
+        };
+        let mut kept = String::new();
+        let mut last = None;
+        for line in text.split_inclusive('\n') {
+            match serde_json::from_str::<Record>(line) {
+                Ok(record) if line.ends_with('\n') && record.images_seen <= images_seen => {
+                    kept.push_str(line);
+                    last = Some(record);
+                }
+                _ => break,
+            }
+        }
+        files::write_bytes_atomically(path, kept.as_bytes())?;
+        let file = OpenOptions::new().append(true).open(path).map_err(|source| TrainerError::write(path, source))?;
+        Ok((Self { path: path.to_owned(), file }, last))
+    }
+
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`] naming the file.
+    pub fn write(&mut self, record: &Record) -> Result<(), TrainerError> {
+        let line = format!("{}\n", serde_json::json!(record));
+        self.file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.flush())
+            .map_err(|source| TrainerError::write(&self.path, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn record(images_seen: u64) -> Record {
+        Record {
+            step: images_seen / 8,
+            images_seen,
+            loss: 0.5,
+            grad_norm: 1.25,
+            lr: 1e-4,
+            images_per_s: 30.5,
+            elapsed_s: images_seen as f64,
+        }
+    }
+
+    #[test]
+    fn resumed_log_reads_as_one_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let mut log = JsonLog::create(&path).unwrap();
+        for images_seen in [8, 16, 24, 32] {
+            log.write(&record(images_seen)).unwrap();
+        }
+        log.file.write_all(b"{\"step\":5,\"imag").unwrap();
+
+        let (mut log, last) = JsonLog::resume(&path, 20).unwrap();
+        assert_eq!(last, Some(record(16)));
+        log.write(&record(24)).unwrap();
+        let lines: Vec<Record> =
+            fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines, [record(8), record(16), record(24)]);
+    }
+
+    #[test]
+    fn resuming_without_a_log_starts_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let (_, last) = JsonLog::resume(&path, 20).unwrap();
+        assert_eq!(last, None);
+        assert!(path.exists());
+    }
+}

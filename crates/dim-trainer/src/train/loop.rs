@@ -1,0 +1,64 @@
+//! The training loop, on one page.
+
+use super::session::Session;
+use super::state::learning_rate;
+use crate::error::TrainerError;
+
+/// How a session of training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All images were seen.
+    Finished,
+    /// Somebody asked the process to stop; the state is saved.
+    Interrupted {
+        /// What the process should exit with.
+        exit_code: u8,
+    },
+}
+
+/// Trains until all images are seen or somebody asks to stop.
+///
+/// # Errors
+/// The first thing that goes wrong; checkpoints saved before it are good.
+pub fn train(session: &mut Session) -> Result<Outcome, TrainerError> {
+    let (images, batch_size) = (session.config.train.images, session.config.train.batch_size as u64);
+    while session.state.images_seen < images {
+        let before = session.state.images_seen;
+        let batch = session.next_batch()?;
+        let lr = learning_rate(&session.config.train, before);
+
+        let loss = session.loss.gradients(&session.state.dim, &batch.images, batch.class.as_ref(), before)?;
+        let grad_norm = session.state.optimizer.step(session.state.dim.parameters(), lr)?;
+        session.state.images_seen += batch_size;
+        session.window.push(loss, grad_norm);
+
+        if let Some(exit_code) = session.stop.requested() {
+            session.report(lr)?;
+            session.save_checkpoint()?;
+            return Ok(Outcome::Interrupted { exit_code });
+        }
+        if session.state.images_seen >= images {
+            session.report(lr)?;
+            break; // what is due at the end comes below, also for a run that was killed right here
+        }
+        let due = |every: Option<u64>| every.is_some_and(|every| session.state.images_seen / every > before / every);
+        let samples = due(session.config.sample.every_images);
+        let snapshot = due(session.config.train.snapshot_every_images);
+        let checkpoint = due(Some(session.config.train.checkpoint_every_images));
+        let log = session.state.optimizer.step.is_multiple_of(session.config.train.log_every_steps);
+        if log || samples || snapshot || checkpoint {
+            session.report(lr)?; // before anything is saved: it stops at a loss that is no number
+        }
+        if samples {
+            session.draw_samples()?;
+        }
+        if snapshot {
+            session.save_snapshot()?;
+        }
+        if checkpoint {
+            session.save_checkpoint()?;
+        }
+    }
+    session.finish()?;
+    Ok(Outcome::Finished)
+}

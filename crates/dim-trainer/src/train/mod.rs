@@ -1,0 +1,21 @@
+//! Training: [`train`] is the loop, [`Session`] what it works with.
+//!
+//! Everything random is a function of the seed and of `images_seen`, so a [`checkpoint`] carries no generator's state, and a run that was
+//! stopped and resumed gives the bits of one that was not.
+
+pub mod checkpoint;
+mod gradients;
+mod log;
+mod r#loop;
+mod progress;
+mod session;
+mod state;
+mod stop;
+mod tensorboard;
+mod window;
+
+pub use gradients::Loss;
+pub use log::{JsonLog, Record};
+pub use r#loop::{Outcome, train};
+pub use session::{Session, Start};
+pub use state::{TrainState, learning_rate};

@@ -1,0 +1,78 @@
+//! What a person sees while training: a bar on a terminal, plain lines in a file.
+
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::log::Record;
+use crate::format::{duration, thousands};
+
+/// Weight of the newest value in the smoothed loss and speed.
+const SMOOTHING: f64 = 0.1;
+
+/// The display of one run.
+pub(super) struct Display {
+    bar: Option<ProgressBar>,
+    total_images: u64,
+    loss: Option<f64>,
+    images_per_s: Option<f64>,
+}
+
+impl Display {
+    /// A display on stderr for a run of `total_images` that starts, or goes on, at `images_seen`.
+    pub(super) fn new(total_images: u64, images_seen: u64) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total_images), ProgressDrawTarget::stderr())
+                .with_position(images_seen);
+            if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, total_images, loss: None, images_per_s: None }
+    }
+
+    /// Shows the newest figures.
+    pub(super) fn update(&mut self, record: &Record) {
+        let loss = smooth(&mut self.loss, record.loss);
+        let images_per_s = smooth(&mut self.images_per_s, record.images_per_s);
+        let left =
+            Duration::try_from_secs_f64(self.total_images.saturating_sub(record.images_seen) as f64 / images_per_s)
+                .unwrap_or(Duration::MAX);
+        let text = format!(
+            "step {}  loss {loss:.4}  grad {:.3}  {images_per_s:.1} images/s  {} left",
+            thousands(record.step),
+            record.grad_norm,
+            duration(left)
+        );
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(record.images_seen);
+                bar.set_message(text);
+            }
+            None => eprintln!("{} / {} images  {text}", thousands(record.images_seen), thousands(self.total_images)),
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub(super) fn note(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Removes the bar.
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn smooth(state: &mut Option<f64>, value: f64) -> f64 {
+    let smoothed = state.map_or(value, |before| before + SMOOTHING * (value - before));
+    *state = Some(smoothed);
+    smoothed
+}

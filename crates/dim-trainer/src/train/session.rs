@@ -1,0 +1,253 @@
+//! Everything one session of training works with, from the data to the logs.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use dim_data::{ImageSource, Loader, LoaderConfig, Order};
+use dim_diffusion::objective::{Objective, ObjectiveOptions};
+use tch::{Device, Kind, Tensor};
+
+use super::checkpoint;
+use super::gradients::Loss;
+use super::log::JsonLog;
+use super::progress::Display;
+use super::state::TrainState;
+use super::stop::StopRequest;
+use super::tensorboard::EventFile;
+use super::window::{Position, Window};
+use crate::config::Config;
+use crate::error::TrainerError;
+use crate::files;
+use crate::grid::grid;
+use crate::run_folder::RunFolder;
+use crate::sampling::{self, Request, build_schedule, cycle_classes};
+use crate::snapshot;
+
+/// How a session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With a run folder that was just made.
+    Fresh,
+    /// From a checkpoint, whose state is loaded.
+    Resumed,
+}
+
+/// A session of training: the state, and what surrounds it.
+pub struct Session {
+    /// The resolved configuration.
+    pub config: Config,
+    /// What training changes.
+    pub state: TrainState,
+    /// What the gradient is taken of.
+    pub loss: Loss,
+    /// Steps that are not reported yet.
+    pub window: Window,
+    /// Whether somebody asked to stop.
+    pub stop: StopRequest,
+    run: RunFolder,
+    classes: Vec<String>,
+    loader: Loader,
+    log: JsonLog,
+    events: EventFile,
+    display: Display,
+}
+
+/// A batch on the device.
+pub struct DeviceBatch {
+    /// `[image, channel, row, column]` in [-1, 1].
+    pub images: Tensor,
+    /// `[image]`, i64, on the CPU, where labels are dropped; `None` for a network without classes.
+    pub class: Option<Tensor>,
+}
+
+impl Session {
+    /// Starts loader and logs around a state that is fresh or loaded.
+    ///
+    /// # Errors
+    /// [`TrainerError::Data`], [`TrainerError::Write`], [`TrainerError::Diffusion`].
+    pub fn new(
+        config: Config,
+        run: RunFolder,
+        state: TrainState,
+        source: std::sync::Arc<dyn ImageSource>,
+        start: Start,
+    ) -> Result<Self, TrainerError> {
+        let images_seen = state.images_seen;
+        let (log, last) = match start {
+            Start::Fresh => (JsonLog::create(&run.log())?, None),
+            Start::Resumed => JsonLog::resume(&run.log(), images_seen)?,
+        };
+        let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
+        let classes = source.classes().to_vec();
+        let order = Order::new(config.train.seed, source.len())?;
+        let loader = Loader::new(source, order, loader_config(&config, images_seen))?;
+        let options = ObjectiveOptions {
+            class_dropout: config.diffusion.class_dropout,
+            round_time_to_bf16: config.diffusion.round_time_to_bf16,
+        };
+        let null_class = i64::try_from(config.model.null_class()).ok();
+        Ok(Self {
+            loss: Loss {
+                objective: Objective::new(options, null_class, config.train.seed)?,
+                schedule: build_schedule(config.diffusion.schedule),
+                micro_batch_size: config.micro_batch_size(),
+            },
+            window: Window::new(config.train.batch_size, last.map_or(0.0, |record| record.elapsed_s)),
+            stop: StopRequest::listen()
+                .map_err(|source| TrainerError::Usage(format!("cannot listen for signals: {source}")))?,
+            display: Display::new(config.train.images, images_seen),
+            config,
+            run,
+            state,
+            classes,
+            loader,
+            log,
+            events,
+        })
+    }
+
+    /// The next batch, on the network's device. Images that could not be read are named on the display.
+    ///
+    /// # Errors
+    /// [`TrainerError::Data`].
+    pub fn next_batch(&mut self) -> Result<DeviceBatch, TrainerError> {
+        let batch = self
+            .loader
+            .next()
+            .ok_or_else(|| TrainerError::Unsupported("the data ended, which they never should".to_owned()))??;
+        for broken in &batch.broken {
+            self.display.note(&format!("warning: skipped {broken}; another image stands in for it"));
+        }
+        let shape = [batch.len(), batch.channels, batch.size, batch.size].map(|size| size as i64);
+        let images = Tensor::f_from_slice(&batch.images)?.f_view(shape)?;
+        let class = if self.config.unconditional() { None } else { Some(Tensor::f_from_slice(&batch.classes)?) };
+        let images = match self.device() {
+            Device::Cpu => images,
+            // From pinned memory the copy runs beside the computation, and the host does not wait for it.
+            device => images.f_pin_memory(device)?.f_to_device_(device, Kind::Float, true, false)?,
+        };
+        Ok(DeviceBatch { images, class })
+    }
+
+    /// Reads the losses since the last report, which waits for the device, and writes them to logs and display.
+    ///
+    /// # Errors
+    /// [`TrainerError::NonFinite`] if one is no number; [`TrainerError::Write`].
+    pub fn report(&mut self, lr: f64) -> Result<(), TrainerError> {
+        let at = Position { step: self.state.optimizer.step, images_seen: self.state.images_seen, lr };
+        let record = self.window.read(at).map_err(|error| match error {
+            TrainerError::NonFinite { quantity, value, step, images_seen, .. } => {
+                TrainerError::NonFinite { quantity, value, step, images_seen, kept: self.kept() }
+            }
+            other => other,
+        })?;
+        let Some(record) = record else { return Ok(()) };
+        self.log.write(&record)?;
+        let scalars = [
+            ("loss", record.loss),
+            ("grad_norm", record.grad_norm),
+            ("lr", record.lr),
+            ("images_per_s", record.images_per_s),
+        ];
+        self.events.scalars(record.images_seen, &scalars)?;
+        self.display.update(&record);
+        Ok(())
+    }
+
+    /// Draws the grid of samples with the moving average of the weights; the same noise every time.
+    ///
+    /// # Errors
+    /// [`TrainerError::Diffusion`], [`TrainerError::Write`].
+    pub fn draw_samples(&mut self) -> Result<(), TrainerError> {
+        let sample = &self.config.sample;
+        let count = sample.rows * sample.columns;
+        let classes: Vec<i64> = (0..self.classes.len() as i64).collect();
+        let request = Request {
+            count,
+            classes: (!self.config.unconditional()).then(|| cycle_classes(&classes, count)),
+            size: [self.config.model.image_size; 2],
+            cfg_scale: sample.cfg_scale,
+            seed: sample.seed,
+            sampler: sample.sampler,
+            schedule: self.config.diffusion.schedule,
+            batch_size: self.config.micro_batch_size(),
+        };
+        let stop = &self.stop;
+        let mut stopped = false;
+        let images = sampling::sample(&self.state.ema, &request, |_, _| {
+            stopped = stop.requested().is_some();
+            if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if stopped {
+            return Ok(()); // the loop ends after the next step; a picture is not worth the wait
+        }
+        let picture = grid(&images?, sample.columns)?;
+        let path = self.run.samples(self.state.images_seen);
+        files::write_bytes_atomically(&path, &picture.png)?;
+        self.events.picture(self.state.images_seen, "samples", &picture)?;
+        self.display.note(&format!("samples: {}", path.display()));
+        Ok(())
+    }
+
+    /// Saves all that resume needs.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`]; older checkpoints are then untouched.
+    pub fn save_checkpoint(&mut self) -> Result<PathBuf, TrainerError> {
+        let path = checkpoint::save(&self.run, &self.state, &self.config, &self.classes)?;
+        self.display.note(&format!("checkpoint: {}", path.display()));
+        Ok(path)
+    }
+
+    /// Saves the moving average of the weights for inference.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`], [`TrainerError::Weights`].
+    pub fn save_snapshot(&mut self) -> Result<PathBuf, TrainerError> {
+        let path = self.run.snapshot(self.state.images_seen);
+        snapshot::save(&path, &self.state, &self.config, &self.classes)?;
+        self.display.note(&format!("snapshot: {}", path.display()));
+        Ok(path)
+    }
+
+    /// Saves what is due at the end of a run. The snapshot comes last, so its presence says that all is there.
+    ///
+    /// # Errors
+    /// As the functions above.
+    pub fn finish(&mut self) -> Result<(), TrainerError> {
+        if !self.run.snapshot(self.state.images_seen).exists() {
+            self.save_checkpoint()?;
+            if self.config.sample.every_images.is_some() {
+                self.draw_samples()?;
+            }
+            self.save_snapshot()?;
+        }
+        self.display.finish();
+        Ok(())
+    }
+
+    fn device(&self) -> Device {
+        self.state.dim.parameters().device()
+    }
+
+    fn kept(&self) -> String {
+        match checkpoint::list(&self.run).ok().and_then(|mut all| all.pop()) {
+            Some(newest) => format!(
+                "The last good checkpoint is {}; go on from it with `--resume --accept-changes` and other settings",
+                newest.display()
+            ),
+            None => "No checkpoint was saved before it".to_owned(),
+        }
+    }
+}
+
+fn loader_config(config: &Config, images_seen: u64) -> LoaderConfig {
+    LoaderConfig {
+        batch_size: config.train.batch_size,
+        size: config.model.image_size,
+        first: images_seen,
+        flip_seed: config.train.random_flip.then_some(config.train.seed),
+        max_broken_files: config.train.max_broken_files,
+        ..LoaderConfig::default()
+    }
+}

@@ -1,0 +1,102 @@
+//! What training changes: the network's weights, the optimiser's moments and moving average, and how far it has come.
+
+use std::path::Path;
+
+use dim_model::{Dim, Precision};
+use dim_torch::{AdamW, AdamWConfig, Parameters};
+use tch::{Device, Tensor};
+
+use crate::config::{Config, Train};
+use crate::error::TrainerError;
+use crate::snapshot;
+
+/// The state of a run. All randomness is a function of the seed and `images_seen`, so this is all there is.
+pub struct TrainState {
+    /// The network in training.
+    pub dim: Dim,
+    /// Moments, moving average and the number of steps.
+    pub optimizer: AdamW,
+    /// Images seen.
+    pub images_seen: u64,
+    /// The network with the moving average of the weights; shares the optimiser's buffer.
+    pub ema: Dim,
+}
+
+impl TrainState {
+    /// All zero, to be filled by [`initialise`](Self::initialise), [`start_from`](Self::start_from) or a checkpoint.
+    ///
+    /// # Errors
+    /// [`TrainerError::Model`] or [`TrainerError::Torch`], out of memory mostly.
+    pub fn zeros(config: &Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
+        let parameters = Parameters::zeros(&config.model.parameter_specs(), device)?;
+        let dim = Dim::new(config.model.clone(), parameters)?.with_precision(precision);
+        let optimizer = AdamW::new(optimizer_config(&config.train), dim.parameters());
+        let ema = Parameters::from_flat(dim.parameters().specs(), optimizer.ema.shallow_clone())?;
+        let ema = Dim::new(config.model.clone(), ema)?.with_precision(precision);
+        Ok(Self { dim, optimizer, images_seen: 0, ema })
+    }
+
+    /// Fresh weights, drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`TrainerError::Model`].
+    pub fn initialise(&mut self, seed: u64) -> Result<(), TrainerError> {
+        self.dim.initialise(seed)?;
+        self.restart_average()
+    }
+
+    /// The weights of a file; the moving average starts from them, too.
+    ///
+    /// # Errors
+    /// [`TrainerError::Weights`].
+    pub fn start_from(&mut self, path: &Path) -> Result<(), TrainerError> {
+        snapshot::load(path, self.dim.parameters())?;
+        self.restart_average()
+    }
+
+    fn restart_average(&mut self) -> Result<(), TrainerError> {
+        Ok(self.optimizer.ema.f_copy_(&self.dim.parameters().values())?)
+    }
+
+    /// Every tensor of the state by name, as views: `parameters.…`, `first_moment.…`, `second_moment.…` and `ema.…`.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`].
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, TrainerError> {
+        let specs = self.dim.parameters().specs();
+        let values = self.dim.parameters().values();
+        let mut tensors = Vec::with_capacity(4 * specs.len());
+        for (group, flat) in [
+            ("parameters", &values),
+            ("first_moment", &self.optimizer.first_moment),
+            ("second_moment", &self.optimizer.second_moment),
+            ("ema", &self.optimizer.ema),
+        ] {
+            let views = Parameters::from_flat(specs, flat.shallow_clone())?;
+            tensors.extend(views.iter().map(|(spec, view)| (format!("{group}.{}", spec.name), view.shallow_clone())));
+        }
+        Ok(tensors)
+    }
+}
+
+fn optimizer_config(train: &Train) -> AdamWConfig {
+    AdamWConfig {
+        beta1: train.beta1,
+        beta2: train.beta2,
+        eps: train.eps,
+        weight_decay: train.weight_decay,
+        clip_norm: train.clip_norm,
+        ema_decay: train.ema_decay,
+    }
+}
+
+/// The learning rate of the step that starts after `images_seen` images: linear warm-up, then constant.
+///
+/// The first step of a run with warm-up has rate 0, as in the authors' training.
+pub fn learning_rate(train: &Train, images_seen: u64) -> f64 {
+    if images_seen >= train.warmup_images {
+        train.lr
+    } else {
+        train.lr * (images_seen as f64 / train.warmup_images as f64)
+    }
+}

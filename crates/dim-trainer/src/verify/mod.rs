@@ -1,0 +1,124 @@
+//! Comparison with files of tensors that the published implementation computed: which file is compared how.
+//!
+//! Every key of a file ends up in exactly one of three places: compared, read as an input, or not covered and told so.
+
+mod scan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use dim_model::weights::WeightFile;
+use tch::Tensor;
+
+use crate::error::TrainerError;
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// Key of the tensor in the file.
+    pub tensor: String,
+    /// The largest error, absolute or relative as the tolerance is meant.
+    pub error: f64,
+    /// The largest error that a correct implementation makes.
+    pub tolerance: f64,
+}
+
+impl Check {
+    /// Error over tolerance: above 1 is a failure.
+    pub fn ratio(&self) -> f64 {
+        if self.error == 0.0 { 0.0 } else { self.error / self.tolerance }
+    }
+
+    /// Whether the error is within the tolerance; one that is no number is not.
+    pub fn passed(&self) -> bool {
+        self.error <= self.tolerance
+    }
+}
+
+/// How a file is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A small network: weights, intermediates, output, loss, gradients.
+    Network,
+    /// A network of full size with procedural weights.
+    FullSize,
+    /// Schedules, noising, solvers, guidance, skip weights.
+    Schedule,
+    /// Cases of the selective scan.
+    Scan,
+}
+
+impl Kind {
+    /// How the file of this name is compared; `None` if it is not.
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_suffix(".safetensors")?;
+        match name {
+            "selective_scan" => Some(Self::Scan),
+            "schedule" => Some(Self::Schedule),
+            "full_S" | "full_L256" | "full_H256" | "full_H512" => Some(Self::FullSize),
+            _ if name.starts_with("dim_") => Some(Self::Network),
+            _ => None,
+        }
+    }
+}
+
+/// The comparisons of one file.
+#[derive(Debug)]
+pub struct Report {
+    /// What was compared.
+    pub checks: Vec<Check>,
+    /// Keys that were neither compared nor read.
+    pub not_covered: Vec<String>,
+}
+
+/// Compares one file.
+///
+/// # Errors
+/// A file that cannot be read, or lacks what its kind must have.
+pub fn verify_file(path: &Path, kind: Kind) -> Result<Report, TrainerError> {
+    let file = WeightFile::open(path)?;
+    let metadata = file.metadata().clone();
+    let tensors = file.read_all()?;
+    let keys: Vec<String> = tensors.iter().map(|(key, _)| key.clone()).collect();
+    let (checks, inputs) = match kind {
+        Kind::Scan => scan::verify(&tensors.into_iter().collect(), &metadata)?,
+        Kind::Schedule => schedule(tensors, metadata)?,
+        Kind::Network => of_network(dim_model::verify::network(&dim_model::verify::File::new(tensors, metadata))?),
+        Kind::FullSize => of_network(dim_model::verify::full_size(&dim_model::verify::File::new(tensors, metadata))?),
+    };
+    let seen: BTreeSet<&str> =
+        checks.iter().map(|check| check.tensor.as_str()).chain(inputs.iter().map(String::as_str)).collect();
+    let not_covered = keys.into_iter().filter(|key| !seen.contains(key.as_str())).collect();
+    Ok(Report { checks, not_covered })
+}
+
+/// Comparisons, and the keys that were read as inputs.
+type Compared = (Vec<Check>, Vec<String>);
+
+fn of_network(report: dim_model::verify::Report) -> Compared {
+    let check = |check: dim_model::verify::Check| Check {
+        tensor: check.tensor,
+        error: check.error,
+        tolerance: check.tolerance,
+    };
+    (report.checks.into_iter().map(check).collect(), report.inputs)
+}
+
+fn schedule(tensors: Vec<(String, Tensor)>, metadata: BTreeMap<String, String>) -> Result<Compared, TrainerError> {
+    let check = |check: dim_diffusion::verify::Check| Check {
+        tensor: check.tensor,
+        error: check.error,
+        tolerance: check.tolerance,
+    };
+    let mut checks: Vec<Check> = dim_diffusion::verify::schedule_file(&tensors)?.into_iter().map(check).collect();
+    let mut inputs: Vec<String> = tensors
+        .iter()
+        .map(|(key, _)| key.clone())
+        .filter(|key| dim_diffusion::verify::is_schedule_input(key))
+        .collect();
+    let (skips, skip_inputs) =
+        of_network(dim_model::verify::skip_weights(&dim_model::verify::File::new(tensors, metadata))?);
+    checks.extend(skips);
+    inputs.extend(skip_inputs);
+    Ok((checks, inputs))
+}

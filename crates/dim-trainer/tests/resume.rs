@@ -1,0 +1,155 @@
+//! A run that was stopped, in whatever way, and resumed is the run that was not stopped: bit for bit.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use common::{Place, text, wait_while_running};
+
+const SNAPSHOT: &str = "snapshots/000000000128.safetensors";
+
+/// The weights at the end of a run that nothing disturbed.
+fn undisturbed(place: &Place) -> Vec<u8> {
+    place.train("whole", &[]);
+    fs::read(place.path("whole").join(SNAPSHOT)).unwrap()
+}
+
+fn snapshot(place: &Place, run: &str) -> Vec<u8> {
+    fs::read(place.path(run).join(SNAPSHOT)).unwrap()
+}
+
+/// `log.jsonl` without the times, which differ between runs.
+fn log(place: &Place, run: &str) -> Vec<(u64, String, String)> {
+    let text = fs::read_to_string(place.path(run).join("log.jsonl")).unwrap();
+    let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    text.lines()
+        .map(parse)
+        .map(|line| (line["images_seen"].as_u64().unwrap(), line["loss"].to_string(), line["grad_norm"].to_string()))
+        .collect()
+}
+
+#[test]
+fn killed_run_resumes_to_the_same_bits() {
+    let place = Place::new();
+    let expected = undisturbed(&place);
+    let mut child = place.start_training("cut", &[]);
+    wait_while_running(&mut child, || place.files("cut/checkpoints").len() >= 2);
+    child.kill().unwrap(); // SIGKILL: nothing in the process can react
+    child.wait().unwrap();
+    assert!(!place.path("cut").join(SNAPSHOT).exists(), "the run was over before it could be killed");
+
+    place.train("cut", &["--resume"]);
+    assert_eq!(snapshot(&place, "cut"), expected);
+    // Another kill, after the end: nothing is left to do, and nothing changes.
+    place.train("cut", &["--resume"]);
+    assert_eq!(snapshot(&place, "cut"), expected);
+}
+
+#[test]
+fn run_killed_while_writing_a_checkpoint_resumes_from_the_one_before() {
+    let place = Place::new();
+    let expected = undisturbed(&place);
+    place.train("cut", &["--set", "train.images=64"]);
+    // What a kill in the middle of a write leaves: a temporary file, never a half checkpoint under its own name.
+    let leftover = place.path("cut/checkpoints/.000000000072.safetensors-1.tmp");
+    fs::write(&leftover, b"half of a check").unwrap();
+    place.train("cut", &["--resume"]);
+    assert!(!leftover.exists());
+    assert_eq!(snapshot(&place, "cut"), expected);
+}
+
+#[test]
+fn interrupted_run_says_how_to_go_on_and_resumes_to_the_same_bits() {
+    let place = Place::new();
+    let expected = undisturbed(&place);
+    for (signal, exit_code) in [("INT", 130), ("TERM", 143)] {
+        let run = format!("cut_{signal}");
+        let mut child = place.start_training(&run, &["--set", "train.checkpoint_every_images=1000000"]);
+        wait_while_running(&mut child, || {
+            fs::metadata(place.path(&run).join("log.jsonl")).is_ok_and(|log| log.len() > 0)
+        });
+        assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(exit_code), "{}", text(&output));
+        assert!(
+            text(&output).contains(&format!("go on with: dim-trainer train --run {run} --resume")),
+            "{}",
+            text(&output)
+        );
+        assert_eq!(place.files(&format!("{run}/checkpoints")).len(), 1);
+
+        let output = place.run(&["train", "--device", "cpu", "--run", &run, "--resume"]);
+        assert!(output.status.success(), "{}", text(&output));
+        // The metadata of the two snapshots differ in `checkpoint_every_images`; the weights behind them must not.
+        let weights = |bytes: &[u8]| bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..].to_vec();
+        assert!(weights(&snapshot(&place, &run)) == weights(&expected), "{signal}: the weights differ");
+    }
+}
+
+#[test]
+fn resumed_log_is_that_of_one_run() {
+    let place = Place::new();
+    place.train("whole", &["--set", "train.checkpoint_every_images=12"]);
+    place.train("cut", &["--set", "train.checkpoint_every_images=12", "--set", "train.images=60"]);
+    // As if the process had been killed after it had logged more than it had saved.
+    let log_path = place.path("cut/log.jsonl");
+    let lines = fs::read_to_string(&log_path).unwrap();
+    let ahead = lines.lines().last().unwrap().replace("\"images_seen\":60", "\"images_seen\":72");
+    fs::write(&log_path, format!("{lines}{ahead}\n{{\"step\":19,\"ima")).unwrap();
+    place.train("cut", &["--set", "train.checkpoint_every_images=12", "--resume"]);
+    assert_eq!(log(&place, "cut"), log(&place, "whole"));
+}
+
+#[test]
+fn longer_run_goes_on_where_the_shorter_one_ended() {
+    let place = Place::new();
+    let expected = undisturbed(&place);
+    place.train("cut", &["--set", "train.images=52"]);
+    place.train("cut", &["--resume"]);
+    assert_eq!(snapshot(&place, "cut"), expected);
+}
+
+#[test]
+fn last_checkpoints_are_kept() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.keep_checkpoints=2"]);
+    let names: Vec<_> = place
+        .files("run/checkpoints")
+        .iter()
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["000000000120.safetensors", "000000000128.safetensors"]);
+}
+
+#[test]
+fn changed_settings_are_refused_until_they_are_accepted() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=16"]);
+    let resume = |extra: &[&'static str]| [&common::train_arguments("run")[..], &["--resume"], extra].concat();
+    place.fails(&resume(&["--set", "train.lr=0.5"]), 1, &["train.lr: there 0.001, here 0.5", "--accept-changes"]);
+    place.fails(
+        &resume(&["--set", "model.depth=7", "--accept-changes"]),
+        1,
+        &["model.depth: there 5, here 7", "another folder"],
+    );
+    let output =
+        place.train("run", &["--resume", "--accept-changes", "--set", "train.lr=0.0005", "--set", "train.images=24"]);
+    assert!(output.contains("changed: train.lr: there 0.001, here 0.0005"), "{output}");
+    assert!(fs::read_to_string(place.path("run/config.toml")).unwrap().contains("lr = 0.0005"));
+}
+
+#[test]
+fn micro_batches_change_only_the_rounding() {
+    let place = Place::new();
+    place.train("whole", &["--set", "train.images=16"]);
+    place.train("pieces", &["--set", "train.images=16", "--set", "train.micro_batch_size=1"]);
+    for (one, other) in log(&place, "whole").iter().zip(log(&place, "pieces")) {
+        let (loss, pieces): (f64, f64) = (one.1.parse().unwrap(), other.1.parse().unwrap());
+        assert!((loss - pieces).abs() < 1e-5 * loss, "{loss} and {pieces}");
+    }
+    let output = place.train("whole", &["--resume", "--set", "train.micro_batch_size=2", "--set", "train.images=24"]);
+    assert!(output.contains("agree to rounding, not bit for bit"), "{output}");
+}

@@ -1,0 +1,123 @@
+//! Samples, and the logs and pictures of a run.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::io::Cursor;
+
+use common::{Place, text};
+
+fn picture(path: &std::path::Path) -> (u32, u32, Vec<u8>) {
+    let mut reader = png::Decoder::new(Cursor::new(fs::read(path).unwrap())).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    (info.width, info.height, pixels)
+}
+
+fn sample(place: &Place, arguments: &[&str]) -> (u32, u32, Vec<u8>) {
+    let output = place.run(&[&["sample", "--device", "cpu", "--out", "out.png"], arguments].concat());
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).trim_end().ends_with("out.png"));
+    picture(&place.path("out.png"))
+}
+
+#[test]
+fn run_and_snapshot_draw_the_same_samples_as_the_end_of_training() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=32", "--set", "sample.every_images=16"]);
+    let while_training = picture(&place.path("run/samples/000000000032.png"));
+    assert!(place.path("run/samples/000000000016.png").exists());
+    assert_eq!((while_training.0, while_training.1), (18, 8));
+    assert_eq!(sample(&place, &["--run", "run"]), while_training);
+    assert_eq!(sample(&place, &["--weights", "run/snapshots/000000000032.safetensors"]), while_training);
+    assert_eq!(sample(&place, &["--run", "run", "--batch-size", "1", "--class", "ring,stripes"]), while_training);
+    assert_eq!(sample(&place, &["--run", "run", "--class", "RING,1"]), while_training);
+    for other in [
+        &["--no-ema"][..],
+        &["--seed", "9"],
+        &["--class", "1,0"],
+        &["--cfg-scale", "4"],
+        &["--steps", "5"],
+        &["--sampler", "ddim", "--steps", "3"],
+    ] {
+        assert_ne!(sample(&place, &[&["--run", "run"], other].concat()), while_training, "{other:?}");
+    }
+}
+
+#[test]
+fn any_count_and_rectangle_of_patches_can_be_drawn() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=8"]);
+    for sampler in ["dpm++", "dpm", "ddim", "euler-maruyama"] {
+        let (width, height, _) =
+            sample(&place, &["--run", "run", "--sampler", sampler, "--steps", "2", "--size", "4x6", "--count", "5"]);
+        assert_eq!((width, height), (3 * 6 + 2 * 2, 2 * 4 + 2), "{sampler}");
+    }
+}
+
+#[test]
+fn network_without_classes_is_trained_and_sampled() {
+    let place = Place::new();
+    place.train(
+        "run",
+        &[
+            "--set",
+            "train.images=8",
+            "--set",
+            "diffusion.class_dropout=1.0",
+            "--set",
+            "sample.cfg_scale=1.0",
+            "--set",
+            "sample.every_images=8",
+        ],
+    );
+    assert_eq!(sample(&place, &["--run", "run"]), picture(&place.path("run/samples/000000000008.png")));
+    place.fails(&["sample", "--run", "run", "--class", "0"], 2, &["--class 0", "without classes"]);
+    place.fails(&["sample", "--run", "run", "--cfg-scale", "2"], 2, &["--cfg-scale 2", "without classes"]);
+}
+
+#[test]
+fn training_starts_from_given_weights() {
+    let place = Place::new();
+    place.train("first", &["--set", "train.images=8"]);
+    place.train(
+        "second",
+        &["--set", "train.images=4", "--set", "train.initial_weights=first/snapshots/000000000008.safetensors"],
+    );
+    // With warm-up the first step has rate 0, so one step leaves the weights as they were.
+    let weights = |run: &str| {
+        let bytes = fs::read(place.files(&format!("{run}/snapshots")).pop().unwrap()).unwrap();
+        bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..].to_vec()
+    };
+    assert!(weights("first") == weights("second"), "the weights were changed");
+    place.fails(
+        &[&common::train_arguments("third")[..], &["--set", "train.initial_weights=nowhere.pth"]].concat(),
+        1,
+        &["nowhere.pth"],
+    );
+}
+
+#[test]
+fn runs_and_weights_are_described() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=8"]);
+    let run = text(&place.run(&["inspect", "--run", "run"]));
+    assert!(run.contains("step 2, 8 of 8 images, good"), "{run}");
+    let config = text(&place.run(&["inspect", "--config", "config.toml"]));
+    let weights = text(&place.run(&["inspect", "--weights", "run/snapshots/000000000008.safetensors"]));
+    let total = config.lines().find(|line| line.starts_with("all ")).unwrap();
+    assert!(weights.contains(total) && run.contains(total) && weights.contains("GMAC"), "{weights}");
+}
+
+#[test]
+fn event_file_holds_scalars_and_pictures() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=32", "--set", "sample.every_images=16"]);
+    let events = place.files("run").into_iter().find(|path| path.to_string_lossy().contains(".tfevents.")).unwrap();
+    let bytes = fs::read(events).unwrap();
+    for needle in [&b"brain.Event:2"[..], b"loss", b"grad_norm", b"images_per_s", b"samples", b"\x89PNG"] {
+        assert!(bytes.windows(needle.len()).any(|window| window == needle), "{}", String::from_utf8_lossy(needle));
+    }
+}
