@@ -1,10 +1,11 @@
 //! A kernel never stands alone: each operation has its checks, its slow truth, its tests and its bench.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Violation, tree::Tree};
+use super::{Violation, lexer, tree::Tree};
 
 const SOURCE: &str = "crates/dim-kernels/src/";
+const TESTS: &str = "crates/dim-kernels/tests/";
 const KERNELS: &str = "kernels/";
 
 /// Files (or folders of that name) that only an operation has.
@@ -32,7 +33,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
         require(has("shape"), "lacks shape.rs, the one place for checks of shapes, types and strides");
         require(has("reference"), "lacks reference.rs, the f64 truth");
         require(tree.contains(&format!("{KERNELS}{operation}/params.h")), "lacks its kernels' params.h");
-        require(has_tests(tree, &operation), "lacks tests, in a file that its name begins or in its folder");
+        require(has_tests(tree, &operation), "lacks tests, in its folder or in a program under tests/ that names it");
         require(tree.contains(&format!("benches/benches/{operation}.rs")), "lacks benches/benches/<operation>.rs");
     }
     violations
@@ -52,13 +53,25 @@ fn operations(tree: &Tree) -> BTreeSet<String> {
     in_rust.chain(in_cuda).collect()
 }
 
+/// Whether the operation's folder, or a test program of the package that speaks of the operation, has tests.
 fn has_tests(tree: &Tree, operation: &str) -> bool {
     let own_folder = format!("{SOURCE}{operation}/");
-    let integration = format!("crates/dim-kernels/tests/{operation}");
-    tree.rust().any(|(path, source)| {
-        let is_place = path.starts_with(&own_folder) || path.starts_with(&integration);
-        is_place && (source.contains("#[test]") || source.contains("proptest!"))
-    })
+    if tree.rust().any(|(path, source)| path.starts_with(&own_folder) && is_test(source)) {
+        return true;
+    }
+    // A test program is a file under `tests/`, or a folder of modules there.
+    let mut programs: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
+    for (path, source) in tree.rust() {
+        let Some(program) = path.strip_prefix(TESTS).and_then(|path| path.split(['/', '.']).next()) else { continue };
+        let (tests, speaks) = programs.entry(program).or_default();
+        *tests |= is_test(source);
+        *speaks |= lexer::words(&lexer::code(source), operation).next().is_some();
+    }
+    programs.values().any(|&(tests, speaks)| tests && speaks)
+}
+
+fn is_test(source: &str) -> bool {
+    source.contains("#[test]")
 }
 
 #[cfg(test)]
@@ -70,7 +83,7 @@ mod tests {
         ("crates/dim-kernels/src/scan/shape.rs", ""),
         ("crates/dim-kernels/src/scan/reference.rs", ""),
         ("crates/dim-kernels/src/scan/cpu/mod.rs", ""),
-        ("crates/dim-kernels/tests/scan.rs", "#[test]"),
+        ("crates/dim-kernels/tests/all.rs", "#[test] fn f() { scan::forward(); }"),
         ("kernels/scan/params.h", ""),
         ("benches/benches/scan.rs", ""),
     ];
@@ -89,12 +102,25 @@ mod tests {
         for path in [
             "crates/dim-kernels/src/scan/shape.rs",
             "crates/dim-kernels/src/scan/reference.rs",
-            "crates/dim-kernels/tests/scan.rs",
+            "crates/dim-kernels/tests/all.rs",
             "kernels/scan/params.h",
             "benches/benches/scan.rs",
         ] {
             assert_eq!(without(path).len(), 1, "{path}");
         }
+    }
+
+    #[test]
+    fn tests_count_where_they_are() {
+        let found = |files: [(&str, &str); 2]| has_tests(&Tree::of(files), "scan");
+        let test = "#[test] fn f() {}";
+        assert!(found([
+            ("crates/dim-kernels/tests/cpu/main.rs", test),
+            ("crates/dim-kernels/tests/cpu/case.rs", "scan::f()")
+        ]));
+        assert!(found([("crates/dim-kernels/src/scan/reference.rs", test), ("a.rs", "")]));
+        assert!(!found([("crates/dim-kernels/tests/cpu.rs", test), ("crates/dim-kernels/tests/gpu.rs", "scan::f()")]));
+        assert!(!found([("crates/dim-kernels/tests/cpu.rs", "scan::f()"), ("crates/dim-torch/tests/scan.rs", test)]));
     }
 
     #[test]
