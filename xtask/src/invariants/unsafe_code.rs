@@ -52,17 +52,24 @@ fn is_explained(source: &str, code: &str, line: usize) -> bool {
         let comment = text.get(code.trim_end().len()..).unwrap_or(text);
         comment.contains("SAFETY:") || comment.contains("# Safety")
     };
+    let mut continued = false;
     for index in (0..line).rev() {
         let (text, code) = (source[index], code[index].trim_end());
         let is_own_line = index + 1 == line;
-        if !is_own_line && (text.trim().is_empty() || ends_statement(code)) {
+        if !is_own_line && (text.trim().is_empty() || (ends_statement(code) && !continued)) {
             return false;
         }
         if explains(text, code) {
             return true;
         }
+        continued = continues_statement(code);
     }
     false
+}
+
+/// A method chain or a condition goes on from the line above, whatever that one ends with.
+fn continues_statement(code: &str) -> bool {
+    [".", "?", "&&", "||"].iter().any(|start| code.trim_start().starts_with(start))
 }
 
 /// Attributes end in `]` and belong to what follows them, so they end nothing.
@@ -95,6 +102,7 @@ mod tests {
             "// SAFETY: checked above.\nunsafe { f() }",
             "// SAFETY: two lines\n// of it.\n#[allow(x)]\nlet y = g(\n    unsafe { f() },\n);",
             "let y = unsafe { f() }; // SAFETY: always.",
+            "// SAFETY: both.\nlet y = unsafe { f() }\n    .and_then(|()| unsafe { g() });",
             "/// Does it.\n///\n/// # Safety\n/// `x` is valid.\n#[inline]\npub unsafe fn f(x: *const u8) {}",
             "// SAFETY: the C side is known.\nunsafe extern \"C\" {\n}",
             "type Callback = unsafe extern \"C\" fn(*mut c_void);",
