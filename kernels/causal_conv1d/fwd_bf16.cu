@@ -1,0 +1,26 @@
+#include "causal_conv1d/forward.cuh"
+
+using namespace causal_conv1d;
+using Params = CausalConv1dForward;
+
+extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w2(const __grid_constant__ Params p) {
+    forward<__nv_bfloat16, 2>(p);
+}
+extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w3(const __grid_constant__ Params p) {
+    forward<__nv_bfloat16, 3>(p);
+}
+extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w4(const __grid_constant__ Params p) {
+    forward<__nv_bfloat16, 4>(p);
+}
+extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w5(const __grid_constant__ Params p) {
+    forward<__nv_bfloat16, 5>(p);
+}
+extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w6(const __grid_constant__ Params p) {
+    forward<__nv_bfloat16, 6>(p);
+}
+extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w7(const __grid_constant__ Params p) {
+    forward<__nv_bfloat16, 7>(p);
+}
+extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w8(const __grid_constant__ Params p) {
+    forward<__nv_bfloat16, 8>(p);
+}
