@@ -15,16 +15,53 @@ pub(crate) struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Refuses a queue that no kernel of the op serves.
-    pub(crate) fn queue(&self) -> Result<(), KernelError> {
-        match self.queue {
-            Queue::Cpu => Ok(()),
-            Queue::Cuda { .. } => Err(KernelError::Queue {
-                op: self.op,
-                supported: "Queue::Cpu",
-                got: self.queue.device(),
-            }),
+    /// Refuses a dimension for whose length there is no kernel on a GPU; the CPU takes any.
+    pub(crate) fn kernel_exists(
+        &self,
+        argument: &'static str,
+        (axis, len): Axis,
+        supported: &[usize],
+    ) -> Result<(), KernelError> {
+        if self.queue.device() == Device::Cpu || supported.contains(&len) {
+            return Ok(());
         }
+        let supported: Vec<_> = supported.iter().map(usize::to_string).collect();
+        Err(self.size(argument, (axis, len), format!("one of {}", supported.join(", "))))
+    }
+
+    /// Refuses dimensions that are longer than a GPU's kernels count.
+    pub(crate) fn countable(&self, argument: &'static str, axes: &[Axis]) -> Result<(), KernelError> {
+        let longest = 1 << 30;
+        match axes.iter().find(|&&(_, len)| len > longest) {
+            Some(&axis) if self.queue.device() != Device::Cpu => {
+                Err(self.size(argument, axis, format!("at most {longest}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn size(&self, argument: &'static str, (axis, got): Axis, supported: String) -> KernelError {
+        KernelError::Size { op: self.op, argument, axis, supported, device: self.queue.device(), got }
+    }
+
+    /// Refuses an argument of another dtype. (On the CPU all are f32 already.)
+    pub(crate) fn dtype(
+        &self,
+        argument: &'static str,
+        layout: &Layout,
+        dtype: DType,
+        expected: &'static str,
+    ) -> Result<(), KernelError> {
+        if layout.dtype == dtype {
+            return Ok(());
+        }
+        let (op, device) = (self.op, self.queue.device());
+        Err(KernelError::DType { op, argument, expected, device, got: layout.dtype })
+    }
+
+    /// [`Self::dtype`] for what stays in f32 whatever the activations are: parameters, states and their gradients.
+    pub(crate) fn f32(&self, argument: &'static str, layout: &Layout) -> Result<(), KernelError> {
+        self.dtype(argument, layout, DType::F32, "f32")
     }
 
     /// The shape of an argument that sets the sizes of the others.
@@ -43,12 +80,7 @@ impl Check<'_> {
     }
 
     /// Refuses an input of another shape, dtype or device, or without contiguous rows.
-    pub(crate) fn input(
-        &self,
-        argument: &'static str,
-        layout: &Layout,
-        axes: &[Axis],
-    ) -> Result<(), KernelError> {
+    pub(crate) fn input(&self, argument: &'static str, layout: &Layout, axes: &[Axis]) -> Result<(), KernelError> {
         let op = self.op;
         if !layout.shape().iter().eq(axes.iter().map(|(_, len)| len)) {
             let names: Vec<_> = axes.iter().map(|&(name, _)| name).collect();
@@ -62,21 +94,10 @@ impl Check<'_> {
         }
         let device = self.queue.device();
         if layout.device != device {
-            return Err(KernelError::Device {
-                op,
-                argument,
-                expected: device,
-                got: layout.device,
-            });
+            return Err(KernelError::Device { op, argument, expected: device, got: layout.device });
         }
         if device == Device::Cpu && layout.dtype != DType::F32 {
-            return Err(KernelError::DType {
-                op,
-                argument,
-                expected: "f32",
-                device,
-                got: layout.dtype,
-            });
+            return Err(KernelError::DType { op, argument, expected: "f32", device, got: layout.dtype });
         }
         if !layout.rows_are_contiguous() {
             return Err(self.strides(argument, layout, "stride 1 in the last dimension"));
@@ -85,12 +106,7 @@ impl Check<'_> {
     }
 
     /// Refuses an output as it would an input, and one whose elements overlap.
-    pub(crate) fn output(
-        &self,
-        argument: &'static str,
-        layout: &Layout,
-        axes: &[Axis],
-    ) -> Result<(), KernelError> {
+    pub(crate) fn output(&self, argument: &'static str, layout: &Layout, axes: &[Axis]) -> Result<(), KernelError> {
         self.input(argument, layout, axes)?;
         if !layout.elements_are_distinct() {
             return Err(self.strides(argument, layout, "a place of its own for every element"));
@@ -118,36 +134,22 @@ impl Check<'_> {
     ) -> Result<(), KernelError> {
         match view {
             None => Ok(()),
-            Some(_) if !input_is_given => Err(KernelError::GradientWithoutInput {
-                op: self.op,
-                argument,
-            }),
+            Some(_) if !input_is_given => Err(KernelError::GradientWithoutInput { op: self.op, argument }),
             Some(view) => self.output(argument, &view.layout, axes),
         }
     }
 
     /// Refuses a token map of another length than the sequence.
-    pub(crate) fn token_map(
-        &self,
-        map: Option<&TokenMap>,
-        tokens: usize,
-    ) -> Result<(), KernelError> {
+    pub(crate) fn token_map(&self, map: Option<&TokenMap>, tokens: usize) -> Result<(), KernelError> {
         match map {
-            Some(map) if map.len() != tokens => Err(KernelError::TokenMapLength {
-                op: self.op,
-                expected: tokens,
-                got: map.len(),
-            }),
+            Some(map) if map.len() != tokens => {
+                Err(KernelError::TokenMapLength { op: self.op, expected: tokens, got: map.len() })
+            }
             _ => Ok(()),
         }
     }
 
-    fn strides(
-        &self,
-        argument: &'static str,
-        layout: &Layout,
-        expected: &'static str,
-    ) -> KernelError {
+    fn strides(&self, argument: &'static str, layout: &Layout, expected: &'static str) -> KernelError {
         KernelError::Strides {
             op: self.op,
             argument,

@@ -4,7 +4,7 @@ use crate::view::{DType, Device};
 
 /// Why an op refused its arguments: which argument, what was expected, what came.
 ///
-/// An op that returns an error has written nothing.
+/// An op that returns an error has written nothing, unless the error is one of the CUDA driver ([`KernelError::Cuda`]).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -84,15 +84,44 @@ pub enum KernelError {
         /// Where the argument lies.
         got: Device,
     },
-    /// No kernel of this op exists for the queue.
-    #[error("{op}: there is no kernel for {got}, supported: {supported}")]
-    Queue {
+    /// A dimension has a length for which there is no kernel on the device.
+    #[error("{op}: the {axis} dimension of `{argument}` must be {supported} on {device}, got {got}")]
+    Size {
         /// The op that was called.
         op: &'static str,
-        /// The queues that it can be put on.
-        supported: &'static str,
-        /// The device of the queue that came.
-        got: Device,
+        /// The argument that sets the dimension.
+        argument: &'static str,
+        /// The dimension at fault.
+        axis: &'static str,
+        /// The lengths that there are kernels for.
+        supported: String,
+        /// Where the kernel runs.
+        device: Device,
+        /// The length that came.
+        got: usize,
+    },
+    /// The program was built without the CUDA kernels that the call needs.
+    #[error(
+        "{op}: this program was built without nvcc and lacks the CUDA kernels {needed} (all that it lacks: {missing}); \
+         run `cargo xtask setup --nvcc`, then build it again"
+    )]
+    MissingKernels {
+        /// The op that was called.
+        op: &'static str,
+        /// The source of the kernel that is needed.
+        needed: String,
+        /// The sources of all kernels that are missing.
+        missing: String,
+    },
+    /// The CUDA driver refused a call; outputs may have been written in part.
+    #[error("{op}: {call} failed: {message}")]
+    Cuda {
+        /// The op that was called.
+        op: &'static str,
+        /// The driver's function.
+        call: &'static str,
+        /// What the driver says.
+        message: String,
     },
     /// A gradient is asked for an input that was not given.
     #[error("{op}: `{argument}` must be None, as the input is that it belongs to, got a view")]
@@ -113,9 +142,7 @@ pub enum KernelError {
         got: usize,
     },
     /// A token map is not a bijection.
-    #[error(
-        "a token map of length {len} must hold each of 0..{len} once, got {got} at step {step}, {problem}"
-    )]
+    #[error("a token map of length {len} must hold each of 0..{len} once, got {got} at step {step}, {problem}")]
     TokenMap {
         /// Length of the map.
         len: usize,

@@ -17,6 +17,7 @@ pub mod causal_conv1d;
 pub mod selective_scan;
 
 mod check;
+mod cuda;
 mod device;
 mod error;
 mod lanes;

@@ -2,15 +2,25 @@
 
 use std::sync::Arc;
 
+use crate::cuda::{DeviceTokens, Stream};
 use crate::error::KernelError;
 
 /// A scan order: step `l` of an op reads and writes token `map[l]` of the stored order.
 ///
-/// Always a bijection of `0..len`. Cloning shares the map.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Always a bijection of `0..len`. Cloning shares the map, and its copies on the GPUs that have used it: make a map once, not per call.
+#[derive(Clone, Debug)]
 pub struct TokenMap {
     tokens: Arc<[u32]>,
+    on_devices: Arc<DeviceTokens>,
 }
+
+impl PartialEq for TokenMap {
+    fn eq(&self, other: &Self) -> bool {
+        self.tokens == other.tokens
+    }
+}
+
+impl Eq for TokenMap {}
 
 impl TokenMap {
     /// Makes a map from the token of every step.
@@ -29,16 +39,9 @@ impl TokenMap {
                 Some(_) => "which came before",
                 None => "which is out of range",
             };
-            return Err(KernelError::TokenMap {
-                len,
-                step,
-                got: token,
-                problem,
-            });
+            return Err(KernelError::TokenMap { len, step, got: token, problem });
         }
-        Ok(Self {
-            tokens: tokens.into(),
-        })
+        Ok(Self::of(tokens.into()))
     }
 
     /// The stored order itself.
@@ -48,9 +51,7 @@ impl TokenMap {
     #[must_use]
     pub fn identity(len: usize) -> Self {
         let len = u32::try_from(len).expect("a sequence has fewer than 2^32 tokens");
-        Self {
-            tokens: (0..len).collect(),
-        }
+        Self::of((0..len).collect())
     }
 
     /// Number of tokens.
@@ -78,8 +79,15 @@ impl TokenMap {
         for (step, &token) in (0..).zip(self.tokens.iter()) {
             steps[token as usize] = step;
         }
-        Self {
-            tokens: steps.into(),
-        }
+        Self::of(steps.into())
+    }
+
+    /// The tokens in the memory of the stream's device, copied there on the map's first use.
+    pub(crate) fn on_device(&self, stream: &Stream) -> Result<*const u32, KernelError> {
+        self.on_devices.get(stream, &self.tokens)
+    }
+
+    fn of(tokens: Arc<[u32]>) -> Self {
+        Self { tokens, on_devices: Arc::default() }
     }
 }

@@ -9,6 +9,8 @@
 pub mod reference;
 
 mod cpu;
+mod cuda;
+mod params;
 mod shape;
 
 use crate::device::Queue;
@@ -45,15 +47,18 @@ pub struct CausalConv1dGradients<'a> {
 /// Runs the convolution: writes `out`, `[batch, token, channel]`.
 ///
 /// # Errors
-/// Any [`KernelError`] about shape, strides, dtype, device or queue; nothing is written then. The CPU takes f32.
-pub fn forward(
-    queue: &Queue,
-    conv: &CausalConv1d<'_>,
-    mut out: TensorViewMut<'_>,
-) -> Result<(), KernelError> {
+/// Any [`KernelError`] about shape, strides, dtype or device; nothing is written then. The CPU takes f32. A GPU takes `x`, the result
+/// and their gradients in f32, f16 or bf16, all in one, everything else in f32, and filters of 2 to 8 taps;
+/// [`KernelError::MissingKernels`] and [`KernelError::Cuda`] tell what went wrong there.
+pub fn forward(queue: &Queue, conv: &CausalConv1d<'_>, mut out: TensorViewMut<'_>) -> Result<(), KernelError> {
     let sizes = shape::check(queue, conv, shape::Call::Forward { out: &out })?;
-    cpu::forward(conv, sizes, &mut out);
-    Ok(())
+    match *queue {
+        Queue::Cpu => {
+            cpu::forward(conv, sizes, &mut out);
+            Ok(())
+        }
+        Queue::Cuda { ordinal, stream } => cuda::forward((ordinal, stream), conv, sizes, &mut out),
+    }
 }
 
 /// Writes the gradients of a loss, given its gradient by `out`, `[batch, token, channel]`.
@@ -61,21 +66,21 @@ pub fn forward(
 /// Nothing of the forward pass need be kept: the value before SiLU is recomputed.
 ///
 /// # Errors
-/// Any [`KernelError`] about shape, strides, dtype, device or queue; nothing is written then. The CPU takes f32.
+/// Any [`KernelError`] about shape, strides, dtype or device; nothing is written then. The CPU takes f32. A GPU takes `x`, the result
+/// and their gradients in f32, f16 or bf16, all in one, everything else in f32, and filters of 2 to 8 taps;
+/// [`KernelError::MissingKernels`] and [`KernelError::Cuda`] tell what went wrong there.
 pub fn backward(
     queue: &Queue,
     conv: &CausalConv1d<'_>,
     grad_out: &TensorView<'_>,
     mut gradients: CausalConv1dGradients<'_>,
 ) -> Result<(), KernelError> {
-    let sizes = shape::check(
-        queue,
-        conv,
-        shape::Call::Backward {
-            grad_out,
-            gradients: &gradients,
-        },
-    )?;
-    cpu::backward(conv, sizes, grad_out, &mut gradients);
-    Ok(())
+    let sizes = shape::check(queue, conv, shape::Call::Backward { grad_out, gradients: &gradients })?;
+    match *queue {
+        Queue::Cpu => {
+            cpu::backward(conv, sizes, grad_out, &mut gradients);
+            Ok(())
+        }
+        Queue::Cuda { ordinal, stream } => cuda::backward((ordinal, stream), conv, sizes, grad_out, &mut gradients),
+    }
 }

@@ -13,6 +13,8 @@
 pub mod reference;
 
 mod cpu;
+mod cuda;
+mod params;
 mod shape;
 
 use crate::device::Queue;
@@ -75,23 +77,23 @@ pub struct SelectiveScanGradients<'a> {
 /// Runs the scan: writes `out`, `[batch, token, channel]`, and the state after the last step, `[batch, channel, state]`, if wanted.
 ///
 /// # Errors
-/// Any [`KernelError`] about shape, strides, dtype, device or queue; nothing is written then. The CPU takes f32.
+/// Any [`KernelError`] about shape, strides, dtype or device; nothing is written then. The CPU takes f32. A GPU takes `u`, `delta`,
+/// `b`, `c`, `z` and their gradients in f32, f16 or bf16, all in one, everything else in f32, and 8, 16, 32 or 64 states;
+/// [`KernelError::MissingKernels`] and [`KernelError::Cuda`] tell what went wrong there.
 pub fn forward(
     queue: &Queue,
     scan: &SelectiveScan<'_>,
     mut out: TensorViewMut<'_>,
     mut last_state: Option<TensorViewMut<'_>>,
 ) -> Result<(), KernelError> {
-    let sizes = shape::check(
-        queue,
-        scan,
-        shape::Call::Forward {
-            out: &out,
-            last_state: last_state.as_ref(),
-        },
-    )?;
-    cpu::forward(scan, sizes, &mut out, last_state.as_mut());
-    Ok(())
+    let sizes = shape::check(queue, scan, shape::Call::Forward { out: &out, last_state: last_state.as_ref() })?;
+    match *queue {
+        Queue::Cpu => {
+            cpu::forward(scan, sizes, &mut out, last_state.as_mut());
+            Ok(())
+        }
+        Queue::Cuda { ordinal, stream } => cuda::forward((ordinal, stream), scan, sizes, &mut out, last_state.as_mut()),
+    }
 }
 
 /// Writes the gradients of a loss, given its gradient by `out`, `[batch, token, channel]`, and, if the last state
@@ -100,7 +102,9 @@ pub fn forward(
 /// Nothing of the forward pass need be kept: states are recomputed chunk by chunk.
 ///
 /// # Errors
-/// Any [`KernelError`] about shape, strides, dtype, device or queue; nothing is written then. The CPU takes f32.
+/// Any [`KernelError`] about shape, strides, dtype or device; nothing is written then. The CPU takes f32. A GPU takes `u`, `delta`,
+/// `b`, `c`, `z` and their gradients in f32, f16 or bf16, all in one, everything else in f32, and 8, 16, 32 or 64 states;
+/// [`KernelError::MissingKernels`] and [`KernelError::Cuda`] tell what went wrong there.
 pub fn backward(
     queue: &Queue,
     scan: &SelectiveScan<'_>,
@@ -108,15 +112,14 @@ pub fn backward(
     grad_last_state: Option<&TensorView<'_>>,
     mut gradients: SelectiveScanGradients<'_>,
 ) -> Result<(), KernelError> {
-    let sizes = shape::check(
-        queue,
-        scan,
-        shape::Call::Backward {
-            grad_out,
-            grad_last_state,
-            gradients: &gradients,
-        },
-    )?;
-    cpu::backward(scan, sizes, grad_out, grad_last_state, &mut gradients);
-    Ok(())
+    let sizes = shape::check(queue, scan, shape::Call::Backward { grad_out, grad_last_state, gradients: &gradients })?;
+    match *queue {
+        Queue::Cpu => {
+            cpu::backward(scan, sizes, grad_out, grad_last_state, &mut gradients);
+            Ok(())
+        }
+        Queue::Cuda { ordinal, stream } => {
+            cuda::backward((ordinal, stream), scan, sizes, grad_out, grad_last_state, &mut gradients)
+        }
+    }
 }

@@ -29,17 +29,12 @@ pub(super) enum Call<'a> {
 }
 
 /// Checks a call and returns its sizes: `u` sets batch, token and channel, `a` sets state.
-pub(super) fn check(
-    queue: &Queue,
-    scan: &SelectiveScan<'_>,
-    call: Call<'_>,
-) -> Result<Sizes, KernelError> {
+pub(super) fn check(queue: &Queue, scan: &SelectiveScan<'_>, call: Call<'_>) -> Result<Sizes, KernelError> {
     let op = match call {
         Call::Forward { .. } => "selective_scan::forward",
         Call::Backward { .. } => "selective_scan::backward",
     };
     let check = Check { op, queue };
-    check.queue()?;
 
     let [batch, token, channel] = check.sizes("u", &scan.u.layout, "[batch, token, channel]")?;
     let [_, state] = check.sizes("a", &scan.a.layout, "[channel, state]")?;
@@ -53,11 +48,7 @@ pub(super) fn check(
     check.input("delta", &scan.delta.layout, &sequence)?;
     check.input("a", &scan.a.layout, &a)?;
     if state == 0 {
-        return Err(KernelError::Empty {
-            op,
-            argument: "a",
-            axis: "state",
-        });
+        return Err(KernelError::Empty { op, argument: "a", axis: "state" });
     }
     check.input("b", &scan.b.layout, &matrix)?;
     check.input("c", &scan.c.layout, &matrix)?;
@@ -66,6 +57,9 @@ pub(super) fn check(
     check.optional_input("delta_bias", scan.delta_bias.as_ref(), &vector)?;
     check.optional_input("initial_state", scan.initial_state.as_ref(), &states)?;
     check.token_map(scan.token_map, token)?;
+    check.countable("u", &sequence)?;
+    check.kernel_exists("a", ("state", state), &super::cuda::STATES)?;
+    dtypes(&check, scan, &call)?;
 
     match call {
         Call::Forward { out, last_state } => {
@@ -74,11 +68,7 @@ pub(super) fn check(
                 check.output("last_state", &last_state.layout, &states)?;
             }
         }
-        Call::Backward {
-            grad_out,
-            grad_last_state,
-            gradients,
-        } => {
+        Call::Backward { grad_out, grad_last_state, gradients } => {
             check.input("grad_out", &grad_out.layout, &sequence)?;
             check.optional_input("grad_last_state", grad_last_state, &states)?;
             check.output("gradients.u", &gradients.u.layout, &sequence)?;
@@ -91,25 +81,42 @@ pub(super) fn check(
             let given = scan.z.is_some();
             check.optional_gradient("gradients.z", gradients.z.as_ref(), given, &sequence)?;
             let given = scan.delta_bias.is_some();
-            check.optional_gradient(
-                "gradients.delta_bias",
-                gradients.delta_bias.as_ref(),
-                given,
-                &vector,
-            )?;
+            check.optional_gradient("gradients.delta_bias", gradients.delta_bias.as_ref(), given, &vector)?;
             let given = scan.initial_state.is_some();
-            check.optional_gradient(
-                "gradients.initial_state",
-                gradients.initial_state.as_ref(),
-                given,
-                &states,
-            )?;
+            check.optional_gradient("gradients.initial_state", gradients.initial_state.as_ref(), given, &states)?;
         }
     }
-    Ok(Sizes {
-        batch,
-        token,
-        channel,
-        state,
-    })
+    Ok(Sizes { batch, token, channel, state })
+}
+
+/// Activations and their gradients are of one dtype, that of `u`; everything else is f32.
+fn dtypes(check: &Check<'_>, scan: &SelectiveScan<'_>, call: &Call<'_>) -> Result<(), KernelError> {
+    let mut activations = vec![("delta", &scan.delta.layout), ("b", &scan.b.layout), ("c", &scan.c.layout)];
+    let mut others = vec![("a", &scan.a.layout)];
+    activations.extend(scan.z.iter().map(|z| ("z", &z.layout)));
+    others.extend(scan.d.iter().map(|d| ("d", &d.layout)));
+    others.extend(scan.delta_bias.iter().map(|delta_bias| ("delta_bias", &delta_bias.layout)));
+    others.extend(scan.initial_state.iter().map(|state| ("initial_state", &state.layout)));
+    match call {
+        Call::Forward { out, last_state } => {
+            activations.push(("out", &out.layout));
+            others.extend(last_state.map(|state| ("last_state", &state.layout)));
+        }
+        Call::Backward { grad_out, grad_last_state, gradients } => {
+            let SelectiveScanGradients { u, delta, a, b, c, d, z, delta_bias, initial_state } = *gradients;
+            activations.extend([("grad_out", &grad_out.layout), ("gradients.u", &u.layout)]);
+            activations.extend([("gradients.delta", &delta.layout), ("gradients.b", &b.layout)]);
+            activations.push(("gradients.c", &c.layout));
+            activations.extend(z.iter().map(|z| ("gradients.z", &z.layout)));
+            others.push(("gradients.a", &a.layout));
+            others.extend(grad_last_state.map(|state| ("grad_last_state", &state.layout)));
+            others.extend(d.iter().map(|d| ("gradients.d", &d.layout)));
+            others.extend(delta_bias.iter().map(|bias| ("gradients.delta_bias", &bias.layout)));
+            others.extend(initial_state.iter().map(|state| ("gradients.initial_state", &state.layout)));
+        }
+    }
+    for (argument, layout) in activations {
+        check.dtype(argument, layout, scan.u.dtype(), "of the dtype of `u`")?;
+    }
+    others.into_iter().try_for_each(|(argument, layout)| check.f32(argument, layout))
 }
