@@ -1,0 +1,148 @@
+//! The convolution's CUDA kernels against the f64 reference.
+#![allow(clippy::unwrap_used)]
+
+mod cuda_support;
+
+use cuda_support::{DeviceTensor, Gpu, Placement, assert_close, gpu, permutation, random};
+use dim_kernels::causal_conv1d::{self, CausalConv1d, CausalConv1dGradients, reference};
+use dim_kernels::{DType, TokenMap};
+
+const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
+
+/// What a test varies.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    sizes: reference::Sizes,
+    dtype: DType,
+    placement: Placement,
+    bias: bool,
+    silu: bool,
+    token_map: bool,
+}
+
+impl Case {
+    /// Everything that can be given is.
+    fn full(batch: usize, token: usize, channel: usize, width: usize, dtype: DType) -> Self {
+        let sizes = reference::Sizes { batch, token, channel, width };
+        Self { sizes, dtype, placement: Placement::Strided, bias: true, silu: true, token_map: true }
+    }
+
+    /// Runs forward and backward on the GPU, on guarded memory full of NaNs, and as the reference; returns the GPU's.
+    fn check(&self, gpu: &Gpu) -> Vec<Vec<f64>> {
+        let Self { sizes, dtype, placement, .. } = *self;
+        let reference::Sizes { batch, token, channel, width } = sizes;
+        let (sequence, filter) = ([batch, token, channel], [channel, width]);
+        let x = random(3, "x", batch * token * channel, (-2.0, 2.0), dtype);
+        let weight = random(3, "weight", channel * width, (-1.0, 1.0), DType::F32);
+        let bias = self.bias.then(|| random(3, "bias", channel, (-1.0, 1.0), DType::F32));
+        let grad_out = random(3, "grad_out", x.len(), (-1.0, 1.0), dtype);
+        let token_map = self.token_map.then(|| TokenMap::new(permutation(3, token)).unwrap());
+
+        let inputs = reference::Inputs {
+            sizes,
+            x: &x,
+            weight: &weight,
+            bias: bias.as_deref(),
+            silu: self.silu,
+            token_map: token_map.as_ref(),
+        };
+        let expected_out = reference::forward(&inputs).unwrap();
+        let expected = reference::backward(&inputs, &grad_out).unwrap();
+
+        let x = DeviceTensor::of(&x, dtype, &sequence, placement);
+        let weight = DeviceTensor::of(&weight, DType::F32, &filter, placement);
+        let bias = bias.map(|values| DeviceTensor::of(&values, DType::F32, &[channel], placement));
+        let grad_out = DeviceTensor::of(&grad_out, dtype, &sequence, placement);
+        let conv = CausalConv1d {
+            x: x.view(),
+            weight: weight.view(),
+            bias: bias.as_ref().map(DeviceTensor::view),
+            silu: self.silu,
+            token_map: token_map.as_ref(),
+        };
+        let mut out = DeviceTensor::unwritten(dtype, &sequence, placement);
+        let mut grad_x = DeviceTensor::unwritten(dtype, &sequence, placement);
+        let mut grad_weight = DeviceTensor::unwritten(DType::F32, &filter, placement);
+        let mut grad_bias = bias.is_some().then(|| DeviceTensor::unwritten(DType::F32, &[channel], placement));
+        causal_conv1d::forward(&gpu.queue(), &conv, out.view_mut()).unwrap();
+        let gradients = CausalConv1dGradients {
+            x: grad_x.view_mut(),
+            weight: grad_weight.view_mut(),
+            bias: grad_bias.as_mut().map(DeviceTensor::view_mut),
+        };
+        causal_conv1d::backward(&gpu.queue(), &conv, &grad_out.view(), gradients).unwrap();
+        gpu.finish();
+
+        let mut results = Vec::new();
+        let mut compare = |name: &str, tensor: &DeviceTensor, expected: &[f64], dtype| {
+            let got = tensor.read(name);
+            assert_close(&format!("{self:?}: {name}"), &got, expected, dtype);
+            results.push(got);
+        };
+        compare("out", &out, &expected_out, dtype);
+        compare("grad x", &grad_x, &expected.x, dtype);
+        compare("grad weight", &grad_weight, &expected.weight, DType::F32);
+        if let Some(grad_bias) = &grad_bias {
+            compare("grad bias", grad_bias, &expected.bias, DType::F32);
+        }
+        results
+    }
+}
+
+#[test]
+fn every_width_and_dtype_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in DTYPES {
+        for width in 2..=8 {
+            Case::full(3, 139, 131, width, dtype).check(&gpu);
+        }
+    }
+}
+
+#[test]
+fn every_length_around_a_chunk_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for width in [2, 3, 8] {
+        for token in [0, 1, 2, 3, 7, 8, 9, 61, 63, 64, 65, 66, 71, 128, 367] {
+            Case::full(2, token, 33, width, DType::F32).check(&gpu);
+        }
+    }
+}
+
+#[test]
+fn every_channel_count_around_a_block_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for channel in [1, 3, 31, 33, 127, 128, 129, 259] {
+        Case::full(2, 70, channel, 3, DType::Bf16).check(&gpu);
+    }
+}
+
+#[test]
+fn every_combination_of_options_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for bits in 0..16_u32 {
+        let bit = |index: u32| bits >> index & 1 == 1;
+        for dtype in DTYPES {
+            let placement = if bit(3) { Placement::Strided } else { Placement::Contiguous };
+            let case = Case::full(2, 13, 5, 4, dtype);
+            Case { bias: bit(0), silu: bit(1), token_map: bit(2), placement, ..case }.check(&gpu);
+        }
+    }
+}
+
+#[test]
+fn empty_tensors_give_zero_gradients() {
+    let Some(gpu) = gpu() else { return };
+    for (batch, token, channel) in [(0, 5, 7), (2, 0, 7), (2, 5, 0)] {
+        Case::full(batch, token, channel, 3, DType::F32).check(&gpu);
+    }
+}
+
+#[test]
+fn the_same_input_gives_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in DTYPES {
+        let case = Case::full(5, 341, 643, 3, dtype);
+        assert_eq!(case.check(&gpu), case.check(&gpu), "{dtype}");
+    }
+}
