@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: from a fresh checkout to pictures.
 
 use std::{
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -54,6 +55,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
     println!("{}", start.words(preset));
     steps
         .run("train", || {
+            if start == Start::Finished {
+                return Ok(Outcome::Skipped("the run is finished".to_owned()));
+            }
             let mut command = trainer(workspace, "train");
             command.args(["--config", preset.config, "--run", preset.run]).args(start.arguments()).args(device);
             run_cargo(command)
@@ -79,52 +83,60 @@ fn trainer(workspace: &Workspace, subcommand: &str) -> std::process::Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     New,
-    /// Nothing is left to do if the earlier run was finished; the trainer knows.
     Resume,
+    /// The earlier run was finished: there is nothing to train.
+    Finished,
     Over,
 }
 
 impl Start {
     fn choose(run: &Path, fresh: bool) -> Self {
-        let has_checkpoint = fs::read_dir(run.join("checkpoints")).is_ok_and(|mut entries| entries.next().is_some());
-        match (fresh, has_checkpoint) {
-            (true, _) if run.exists() => Self::Over,
-            (_, true) => Self::Resume,
+        let checkpoint = newest(&run.join("checkpoints"));
+        // The trainer writes a snapshot when it is done, under the name of its last checkpoint.
+        let snapshot = newest(&run.join("snapshots"));
+        match (run.exists(), checkpoint) {
+            (false, _) => Self::New,
+            (true, _) if fresh => Self::Over,
             // A run that stopped before its first checkpoint has nothing worth keeping.
-            _ if run.exists() => Self::Over,
-            _ => Self::New,
+            (true, None) => Self::Over,
+            (true, checkpoint) if checkpoint == snapshot => Self::Finished,
+            (true, Some(_)) => Self::Resume,
         }
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::New => &[],
+            Self::New | Self::Finished => &[],
             Self::Resume => &["--resume"],
             Self::Over => &["--overwrite"],
         }
     }
 
-    fn words(self, preset: Preset) -> String {
-        let run = preset.run;
+    fn words(self, Preset { run, .. }: Preset) -> String {
         match self {
             Self::New => format!("\nnew run in {run}"),
-            Self::Resume => {
-                format!("\n{run} holds an earlier run: going on with it (`cargo xtask demo --fresh` starts over)")
-            }
+            Self::Resume => format!("\n{run} holds an unfinished run: going on with it (`--fresh` starts over)"),
+            Self::Finished => format!("\n{run} holds a finished run: sampling from it again (`--fresh` starts over)"),
             Self::Over => format!("\nstarting over in {run}"),
         }
     }
 }
 
-fn print_ending(grid: &Path, preset: Preset) {
-    let Preset { config, run } = preset;
+/// The file whose name is last in a folder; names are numbers of images with leading zeros.
+fn newest(folder: &Path) -> Option<OsString> {
+    let names = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+    names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).max()
+}
+
+fn print_ending(grid: &Path, Preset { config, run }: Preset) {
     println!(
         "
 What to try next:
-  cargo run --release -p dim-trainer -- sample --run {run} --out more.png     other pictures; see `sample --help`
-  cargo run --release -p dim-trainer -- train --config {config} --set train.batch_size=8 --run runs/mine
-  cargo run --release -p dim-trainer -- inspect --config configs/imagenet256-h.toml
-  tensorboard --logdir {run}
+  other pictures      cargo run --release -p dim-trainer -- sample --run {run} --seed 7 --cfg-scale 3 --out more.png
+  your own images     copy {config}, and in its [data] put source = \"folder\" and path = \"FOLDER\",
+                      with a subfolder of images for each class; then train --config FILE
+  the paper's models  cargo run --release -p dim-trainer -- inspect --config configs/imagenet256_h.toml
+  the curves          tensorboard --logdir {run}
 
 The pictures: {}",
         grid.display()
@@ -140,12 +152,19 @@ mod tests {
     fn earlier_run_is_gone_on_with_unless_told_otherwise() {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("demo");
+        let write = |file: &str| fs::write(run.join(file), "").unwrap();
         assert_eq!(Start::choose(&run, false), Start::New);
         assert_eq!(Start::choose(&run, true), Start::New);
         fs::create_dir_all(run.join("checkpoints")).unwrap();
+        fs::create_dir_all(run.join("snapshots")).unwrap();
         assert_eq!(Start::choose(&run, false), Start::Over);
-        fs::write(run.join("checkpoints/000000012800.safetensors"), "").unwrap();
+        write("checkpoints/000000020000.safetensors");
+        write("checkpoints/.000000040000.safetensors.tmp-7");
         assert_eq!(Start::choose(&run, false), Start::Resume);
+        write("snapshots/000000020000.safetensors");
+        assert_eq!(Start::choose(&run, false), Start::Finished);
         assert_eq!(Start::choose(&run, true), Start::Over);
+        write("checkpoints/000000040000.safetensors");
+        assert_eq!(Start::choose(&run, false), Start::Resume);
     }
 }
