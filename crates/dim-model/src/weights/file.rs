@@ -44,7 +44,8 @@ impl WeightFile {
     /// Opens a file of any known format, told by its content.
     ///
     /// In a PyTorch file the dictionary of tensors may be the whole file or a part of it: the only dictionary with
-    /// tensors in it, or else the only one called `state_dict`, `model` or `ema`.
+    /// tensors in it, or else the only one called `state_dict`, `model` or `ema`. What else the file holds, such as
+    /// a step count, is passed over.
     ///
     /// # Errors
     /// A file that cannot be read, is of no known format, is truncated or corrupt, asks for more than tensors

@@ -77,11 +77,7 @@ fn renamed(entries: &[Entry]) -> Vec<Renamed> {
 fn candidates(entries: &[Entry], renamed: &[Renamed]) -> Vec<Candidate> {
     let candidate = |(entry, renamed): (&Entry, &Renamed)| Candidate {
         name: renamed.name.clone(),
-        shape: renamed.layout.shape_to_ours(&entry.shape).ok_or_else(|| Misfit {
-            name: entry.name.clone(),
-            expected: renamed.layout.authors_form().to_owned(),
-            got: format!("{:?}", entry.shape),
-        }),
+        shape: renamed.layout.shape_to_ours(&entry.shape).ok_or_else(|| unfit(entry, renamed.layout)),
         kind: entry.kind,
     };
     entries.iter().zip(renamed).map(candidate).collect()
@@ -89,14 +85,12 @@ fn candidates(entries: &[Entry], renamed: &[Renamed]) -> Vec<Candidate> {
 
 fn read(file: &mut WeightFile, index: usize, layout: Layout) -> Result<Tensor, WeightsError> {
     let tensor = file.read(index)?;
-    layout.to_ours(&tensor).ok_or_else(|| {
-        let misfit = Misfit {
-            name: file.entries()[index].name.clone(),
-            expected: layout.authors_form().to_owned(),
-            got: format!("{:?}", tensor.size()),
-        };
-        Mismatch { wrong_shape: vec![misfit], ..Mismatch::default() }.into()
-    })
+    let unfit = || Mismatch { wrong_shape: vec![unfit(&file.entries()[index], layout)], ..Mismatch::default() };
+    Ok(layout.to_ours(&tensor).ok_or_else(unfit)?)
+}
+
+fn unfit(entry: &Entry, layout: Layout) -> Misfit {
+    Misfit { name: entry.name.clone(), expected: layout.authors_form().to_owned(), got: format!("{:?}", entry.shape) }
 }
 
 fn copy(parameters: &Parameters, name: &str, tensor: &Tensor) -> Result<(), WeightsError> {

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use tch::Tensor;
 
@@ -119,9 +119,9 @@ pub(super) fn write(
         return Err(WeightsError::UnusableNames { names: unusable });
     }
 
-    let mut tensors: Vec<&(String, Tensor)> = tensors.iter().collect();
-    tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.kind().elt_size_in_bytes()));
-    let header = Header { tensors: infos(path, &tensors)?, metadata };
+    let mut typed = tensors.iter().map(|(name, tensor)| typed(path, name, tensor)).collect::<Result<Vec<_>, _>>()?;
+    typed.sort_by_key(|tensor| std::cmp::Reverse(tensor.dtype.bitsize()));
+    let header = Header { tensors: infos(&typed), metadata };
     let mut header = serde_json::to_vec(&header).map_err(|error| WeightsError::Io {
         action: "write",
         path: path.to_owned(),
@@ -139,23 +139,36 @@ pub(super) fn write(
         writer.write_all(&(header.len() as u64).to_le_bytes()).map_err(|error| failed(error.into()))?;
         writer.write_all(&header).map_err(|error| failed(error.into()))?;
         let mut transfer = Transfer::default();
-        tensors.iter().try_for_each(|(_, tensor)| transfer.write(writer, tensor)).map_err(failed)
+        typed.iter().try_for_each(|tensor| transfer.write(writer, tensor.tensor)).map_err(failed)
     })
 }
 
-fn infos<'a>(path: &Path, tensors: &[&'a (String, Tensor)]) -> Result<Vec<(&'a str, TensorInfo)>, WeightsError> {
-    let mut offset = 0;
-    let describe = |(name, tensor): &&'a (String, Tensor)| {
-        let kind = tensor.kind();
-        let dtype = element::dtype_of_kind(kind).ok_or_else(|| WeightsError::UnsupportedType {
-            path: path.to_owned(),
-            tensor: name.clone(),
-            got: format!("{kind:?}"),
-        })?;
-        let start = offset;
-        offset += tensor.numel() * kind.elt_size_in_bytes();
-        let shape = tensor.size().iter().map(|size| size.unsigned_abs() as usize).collect();
-        Ok((name.as_str(), TensorInfo { dtype, shape, data_offsets: (start, offset) }))
+/// A tensor whose type the format has.
+struct Typed<'a> {
+    name: &'a str,
+    tensor: &'a Tensor,
+    dtype: Dtype,
+}
+
+fn typed<'a>(path: &Path, name: &'a str, tensor: &'a Tensor) -> Result<Typed<'a>, WeightsError> {
+    let kind = tensor.f_kind();
+    let dtype = kind.as_ref().ok().and_then(|kind| element::dtype_of_kind(*kind));
+    let dtype = dtype.ok_or_else(|| WeightsError::UnsupportedType {
+        path: path.to_owned(),
+        tensor: name.to_owned(),
+        got: kind.map_or_else(|error| error.to_string(), |kind| format!("{kind:?}")),
+    })?;
+    Ok(Typed { name, tensor, dtype })
+}
+
+/// Shapes, types and places, one tensor behind the other.
+fn infos<'a>(tensors: &[Typed<'a>]) -> Vec<(&'a str, TensorInfo)> {
+    let mut end = 0;
+    let describe = |tensor: &Typed<'a>| {
+        let start = end;
+        end += tensor.tensor.numel() * tensor.dtype.bitsize() / 8;
+        let shape = tensor.tensor.size().iter().map(|size| size.unsigned_abs() as usize).collect();
+        (tensor.name, TensorInfo { dtype: tensor.dtype, shape, data_offsets: (start, end) })
     };
     tensors.iter().map(describe).collect()
 }
