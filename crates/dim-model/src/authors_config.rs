@@ -10,8 +10,8 @@ impl DimConfig {
     /// # Errors
     /// Every field that is missing or of the wrong type, at once; or a network that cannot be.
     pub fn from_authors(json: &str) -> Result<Self, ConfigError> {
-        let config: Value = serde_json::from_str(json)
-            .map_err(|error| ConfigError { problems: vec![format!("not JSON: {error}")] })?;
+        let config: Value =
+            serde_json::from_str(json).map_err(|error| ConfigError { problems: vec![format!("not JSON: {error}")] })?;
         let mut problems = Vec::new();
         let mut size = |name: &str| {
             let value = config.get(name).and_then(Value::as_u64).and_then(|value| usize::try_from(value).ok());
@@ -48,7 +48,8 @@ impl DimConfig {
             return Err(ConfigError { problems });
         }
         // A list of patch counts starts with that of the position table.
-        let table = config.pointer("/num_patches/0").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
+        let table =
+            config.pointer("/num_patches/0").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
         let image_size = table.map_or(result.image_size, |patches| patches.isqrt() * patch_size);
         let result = Self { padding, image_size, ..result };
         result.validate()?;

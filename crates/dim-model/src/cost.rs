@@ -1,10 +1,6 @@
 //! What one forward pass costs: every matrix product is counted, pads and prefix included.
 
-use crate::{
-    DimConfig,
-    scan_order::Grid,
-    specs::TIME_FREQUENCIES,
-};
+use crate::{DimConfig, scan_order::Grid, specs::TIME_FREQUENCIES};
 
 /// Multiply-accumulates of one image's forward pass in matrix products, by part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -82,7 +82,8 @@ impl Dim {
     /// An invalid configuration, or a parameter that is missing.
     pub fn new(config: DimConfig, parameters: Parameters) -> Result<Self, ModelError> {
         config.validate()?;
-        let blocks = (0..config.depth).map(|index| Block::new(&parameters, &config, index)).collect::<Result<_, _>>()?;
+        let blocks =
+            (0..config.depth).map(|index| Block::new(&parameters, &config, index)).collect::<Result<_, _>>()?;
         Ok(Self {
             precision: Precision::F32,
             patch_embed_weight: parameters.get("patch_embed.weight")?,
@@ -173,7 +174,7 @@ impl Dim {
         };
 
         let condition = self.conditioning.forward(time, &class)?;
-        let patches = self.embed_patches(x)?;
+        let patches = self.embed_patches(x, grid)?;
         let condition_tokens = Tensor::f_stack(&[&time.token, &condition.class_token], 1)?;
         observe.see(|| "patch_embed".into(), &patches);
         observe.see(|| "time_embed.features".into(), &time.embedding);
@@ -250,22 +251,34 @@ impl Dim {
     }
 
     /// `[batch, channel, row, column]` → `[batch, patch, d_model]`.
-    fn embed_patches(&self, x: &Tensor) -> Result<Tensor, TorchError> {
-        let patch = label(self.config.patch_size);
-        Ok(x.to_kind(Kind::Float)
-            .f_conv2d(&self.patch_embed_weight, Some(&self.patch_embed_bias), [patch, patch], [0, 0], [1, 1], 1)?
-            .f_flatten(2, 3)?
-            .f_transpose(1, 2)?)
+    ///
+    /// The patch convolution as a matrix product whose first input is 1 and whose first weight is the bias: it sums the
+    /// bias, then the pixels by row, column and channel, on every processor. The published results were summed in this
+    /// order; another one moves an embedding by a rounding, which nine blocks amplify a hundredfold.
+    fn embed_patches(&self, x: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
+        let (rows, columns) = sizes(grid);
+        let (patch, channels) = (label(self.config.patch_size), label(self.config.in_channels));
+        let pixels = x
+            .to_kind(Kind::Float)
+            .f_reshape([-1, channels, rows, patch, columns, patch])?
+            .f_permute([0, 2, 4, 3, 5, 1])?
+            .f_reshape([-1, rows * columns, patch * patch * channels])?;
+        let ones = pixels.f_narrow(2, 0, 1)?.f_ones_like()?;
+        let weight = self.patch_embed_weight.f_permute([0, 2, 3, 1])?.f_flatten(1, -1)?;
+        let weight = Tensor::f_cat(&[self.patch_embed_bias.f_unsqueeze(1)?, weight], 1)?;
+        Ok(Tensor::f_cat(&[ones, pixels], 2)?.f_linear(&weight, None::<&Tensor>)?)
     }
 
     /// `[batch, patch, patch row · patch column · channel]` → `[batch, channel, row, column]`.
     fn unpatchify(&self, output: &Tensor, grid: Grid) -> Result<Tensor, ModelError> {
         let (rows, columns) = sizes(grid);
         let (patch, channels) = (label(self.config.patch_size), label(self.config.in_channels));
-        Ok(output
-            .f_view([-1, rows, columns, patch, patch, channels])?
-            .f_permute([0, 5, 1, 3, 2, 4])?
-            .f_reshape([-1, channels, rows * patch, columns * patch])?)
+        Ok(output.f_view([-1, rows, columns, patch, patch, channels])?.f_permute([0, 5, 1, 3, 2, 4])?.f_reshape([
+            -1,
+            channels,
+            rows * patch,
+            columns * patch,
+        ])?)
     }
 
     /// Checks the inputs and returns the patch grid.

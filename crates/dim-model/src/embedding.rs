@@ -9,19 +9,16 @@ use crate::{config::DimConfig, linear::Linear, scan_order::Grid, specs::TIME_FRE
 const LOG_LOWEST_FREQUENCY: f64 = -9.210_340_371_976_184;
 
 /// What the network sees of the time: two sinusoids, always f32.
-pub struct TimeFeatures {
+pub(crate) struct TimeFeatures {
     /// `[batch, d_model]`: the time token itself, and part of the output's condition.
-    pub token: Tensor,
+    pub(crate) token: Tensor,
     /// `[batch, 256]`: what the time embedding starts from.
-    pub embedding: Tensor,
+    pub(crate) embedding: Tensor,
 }
 
 impl TimeFeatures {
     /// The sinusoids of `t`, `[batch]`, in the network's time (0 to 1000).
-    ///
-    /// # Errors
-    /// An error of libtorch.
-    pub fn new(t: &Tensor, config: &DimConfig) -> Result<Self, TorchError> {
+    pub(crate) fn new(t: &Tensor, config: &DimConfig) -> Result<Self, TorchError> {
         Ok(Self { token: sinusoid(t, config.d_model)?, embedding: sinusoid(t, TIME_FREQUENCIES)? })
     }
 }

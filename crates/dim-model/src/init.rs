@@ -57,8 +57,12 @@ fn rule(spec: &ParameterSpec, config: &DimConfig) -> Init {
         "local_conv_in.weight" | "local_conv_in.bias" | "local_conv_out.weight" | "local_conv_out.bias" => {
             Init::Uniform(1.0 / 3.0)
         }
-        "time_embed.linear_1.weight" | "time_embed.linear_2.weight" | "class_embed.modulation" | "class_embed.token"
-        | "separator_tokens" | "padding_tokens" => Init::Normal(EMBEDDING_DEVIATION),
+        "time_embed.linear_1.weight"
+        | "time_embed.linear_2.weight"
+        | "class_embed.modulation"
+        | "class_embed.token"
+        | "separator_tokens"
+        | "padding_tokens" => Init::Normal(EMBEDDING_DEVIATION),
         name if name.ends_with(".bias") => Init::Constant(0.0),
         _ => Init::Uniform(fan_in()),
     }

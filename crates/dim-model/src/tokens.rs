@@ -50,18 +50,15 @@ impl Sequencer {
         let (_, columns) = sizes(grid);
         let padding = PADDING as i64;
         Ok(match self.padding {
-            Padding::Lateral => self
-                .padding_tokens
-                .f_view([1, padding, 1, width])?
-                .f_expand([-1, -1, columns + padding, -1], false)?,
+            Padding::Lateral => {
+                self.padding_tokens.f_view([1, padding, 1, width])?.f_expand([-1, -1, columns + padding, -1], false)?
+            }
             Padding::Rho => {
                 // All padding positions in raster order take the tokens in turn. Every row above adds three, so that
                 // the first row below starts with token 0, and each further one where the last stopped.
                 let turns: Vec<i64> = (0..padding * (columns + padding)).map(|turn| turn % padding).collect();
                 let turns = Tensor::from_slice(&turns).to_device(self.padding_tokens.device());
-                self.padding_tokens
-                    .f_index_select(0, &turns)?
-                    .f_view([1, padding, columns + padding, width])?
+                self.padding_tokens.f_index_select(0, &turns)?.f_view([1, padding, columns + padding, width])?
             }
         })
     }
@@ -88,10 +85,7 @@ pub(crate) struct LocalConv {
 impl LocalConv {
     /// The convolution whose parameters are `name.weight` `[d_model, 3, 3]` and `name.bias`.
     pub(crate) fn new(parameters: &Parameters, name: &str) -> Result<Self, TorchError> {
-        Ok(Self {
-            weight: parameters.get(&format!("{name}.weight"))?,
-            bias: parameters.get(&format!("{name}.bias"))?,
-        })
+        Ok(Self { weight: parameters.get(&format!("{name}.weight"))?, bias: parameters.get(&format!("{name}.bias"))? })
     }
 
     /// `[batch, rows, columns, d_model]` → the same.

@@ -8,8 +8,15 @@ use dim_torch::{ParameterSpec, Parameters};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::{
-    Dim, DimConfig, ForwardOptions, Grid, ModelError, SkipTuning, directions, embedding::TimeFeatures, procedural,
-    dim::Observer, weights,
+    Dim, DimConfig, ForwardOptions, Grid, ModelError, SkipTuning,
+    dim::Observer,
+    directions,
+    embedding::TimeFeatures,
+    procedural,
+    weights::{
+        self,
+        names::{to_authors, to_ours},
+    },
 };
 
 /// Outputs and intermediates of the tiny networks, absolute.
@@ -20,7 +27,7 @@ const GRADIENT_TOLERANCE: f64 = 1e-5;
 const SINUSOID_TOLERANCE: f64 = 1e-4;
 /// Outputs of the full-size networks, absolute.
 const FULL_TOLERANCE: f64 = 2e-5;
-/// Intermediates of the full-size networks, relative to the largest of their tensor.
+/// Intermediates of the full-size networks, relative to the largest of the tensor that they are samples of.
 const PROBE_TOLERANCE: f64 = 2e-6;
 
 /// One comparison.
@@ -119,8 +126,12 @@ pub fn network(file: &File) -> Result<Report, ModelError> {
         file.tensors.keys().filter_map(|key| key.strip_prefix("weights.")),
     )?;
     let parameters = Parameters::zeros(&config.parameter_specs(), Device::Cpu)?;
-    let ours = file.starting_with("weights.").map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
-    weights::assign(&parameters, weights::to_ours(ours)).map_err(|error| weights_error(&error))?;
+    let ours: Vec<(String, Tensor)> = file
+        .starting_with("weights.")
+        // A name that is not the authors' stays, for `assign` to report it with all others that do not fit.
+        .map(|(name, tensor)| to_ours(name, tensor).unwrap_or_else(|| (name.to_owned(), tensor.shallow_clone())))
+        .collect();
+    weights::assign(&parameters, &ours).map_err(|error| weights_error(&error))?;
     let network = Dim::new(config, parameters)?;
     check_weights(&network, file, &mut report);
 
@@ -162,7 +173,7 @@ fn weights_error(error: &weights::WeightsError) -> ModelError {
 /// Every weight must come back from our names and shapes bit for bit.
 fn check_weights(network: &Dim, file: &File, report: &mut Report) {
     for (spec, tensor) in network.parameters().iter() {
-        let Some((name, tensor)) = weights::to_authors(&spec.name, &tensor.detach()) else { continue };
+        let Some((name, tensor)) = to_authors(&spec.name, &tensor.detach()) else { continue };
         if let Some(expected) = file.tensors.get(&format!("weights.{name}")) {
             let same_shape = tensor.size() == expected.size();
             let error = if same_shape { difference(&tensor, expected) } else { f64::INFINITY };
@@ -225,7 +236,7 @@ fn check_intermediates(
 
 fn check_gradients(network: &Dim, file: &File, report: &mut Report) -> Result<(), ModelError> {
     for (spec, tensor) in network.parameters().iter() {
-        let Some((name, gradient)) = weights::to_authors(&spec.name, &tensor.grad()) else { continue };
+        let Some((name, gradient)) = to_authors(&spec.name, &tensor.grad()) else { continue };
         if let Some(expected) = file.tensors.get(&format!("grads.{name}")) {
             report.add(format!("grads.{name}"), relative(&gradient, expected), GRADIENT_TOLERANCE);
         }
@@ -302,7 +313,7 @@ pub fn full_size(file: &File) -> Result<Report, ModelError> {
     let mut seen = Vec::new();
     let mut observer = |name: &str, tensor: &Tensor| {
         if name.ends_with(".hidden") || name.ends_with(".residual") {
-            seen.push((name.to_owned(), samples(name, tensor, &config, x)));
+            seen.push((name.to_owned(), sample(name, tensor, &config, x)));
         }
     };
     let time = TimeFeatures::new(t, &config)?;
@@ -333,7 +344,7 @@ fn procedural_network(
         parameters = Parameters::from_flat(&specs, parameters.values())?; // frees the gradients
     }
     for (spec, tensor) in parameters.iter() {
-        let (name, like) = weights::to_authors(&spec.name, &tensor.detach()).ok_or_else(|| absent(&spec.name))?;
+        let (name, like) = to_authors(&spec.name, &tensor.detach()).ok_or_else(|| absent(&spec.name))?;
         let spec = ParameterSpec::new(name, &like.size());
         let fresh = Tensor::from_slice(&procedural::weights(&spec, seed));
         if let Some(expected) = file.tensors.get(&format!("probe.{}", spec.name)) {
@@ -341,34 +352,46 @@ fn procedural_network(
             report.add(format!("probe.{}", spec.name), difference(&fresh.narrow(0, 0, count), expected), 1e-7);
         }
         let fresh = fresh.f_view(spec.shape.as_slice())?;
-        let (_, fresh) = weights::to_ours_one(&spec.name, &fresh).ok_or_else(|| absent(&spec.name))?;
+        let (_, fresh) = to_ours(&spec.name, &fresh).ok_or_else(|| absent(&spec.name))?;
         no_grad(|| tensor.shallow_clone().f_copy_(&fresh))?;
     }
     Dim::new(config.clone(), parameters)
 }
 
-/// What a file keeps of a block's tensor: seven tokens of its scan, 16 channels, first image; and the root mean square.
-fn samples(name: &str, tensor: &Tensor, config: &DimConfig, x: &Tensor) -> Result<(Tensor, f64), ModelError> {
+/// What a file keeps of a block's tensor, and the scale of that tensor.
+struct Sample {
+    /// Seven tokens in the order of the block's scan, 16 channels, of the first image.
+    probe: Tensor,
+    /// Root mean square of the whole tensor.
+    rms: f64,
+    /// Its largest absolute value.
+    largest: f64,
+}
+
+fn sample(name: &str, tensor: &Tensor, config: &DimConfig, x: &Tensor) -> Result<Sample, ModelError> {
     let block = name.split('.').nth(1).and_then(|index| index.parse().ok()).unwrap_or(0);
     let ordered = in_scan_order(&tensor.detach(), block, config.depth, grid_of(x, config))?;
     let tokens = ordered.size()[1];
     let picked = Tensor::from_slice(&[0, 1, 2, 5, 6, tokens / 2, tokens - 1]);
     let probe = ordered.select(0, 0).index_select(0, &picked).narrow(1, 0, 16);
     let rms = ordered.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().double_value(&[]);
-    Ok((probe, rms))
+    Ok(Sample { probe, rms, largest: largest(&ordered) })
 }
 
-type Samples = Vec<(String, Result<(Tensor, f64), ModelError>)>;
-
-fn check_samples(seen: Samples, file: &File, report: &mut Report) -> Result<(), ModelError> {
+fn check_samples(
+    seen: Vec<(String, Result<Sample, ModelError>)>,
+    file: &File,
+    report: &mut Report,
+) -> Result<(), ModelError> {
     let mut rms = BTreeMap::new();
     for (name, sample) in seen {
-        let (probe, value) = sample?;
+        let sample = sample?;
         let key = name.replacen("blocks.", "block.", 1);
         if let Some(expected) = file.tensors.get(&format!("{key}_probe")) {
-            report.add(format!("{key}_probe"), relative(&probe, expected), PROBE_TOLERANCE);
+            let error = difference(&sample.probe, expected) / sample.largest;
+            report.add(format!("{key}_probe"), error, PROBE_TOLERANCE);
         }
-        rms.insert(key, value);
+        rms.insert(key, sample.rms);
     }
     for (key, expected) in file.starting_with("block.").filter(|(key, _)| key.ends_with(".rms")) {
         let block = key.trim_end_matches(".rms");
@@ -382,7 +405,7 @@ fn check_samples(seen: Samples, file: &File, report: &mut Report) -> Result<(), 
 /// Each gradient's norm and first seven values, relative to its norm and to its largest value.
 fn check_gradient_norms(network: &Dim, file: &File, report: &mut Report) {
     for (spec, tensor) in network.parameters().iter() {
-        let Some((name, gradient)) = weights::to_authors(&spec.name, &tensor.grad()) else { continue };
+        let Some((name, gradient)) = to_authors(&spec.name, &tensor.grad()) else { continue };
         let key = format!("gradnorm.{name}");
         if let Some(expected) = file.tensors.get(&key) {
             let gradient = gradient.to_kind(Kind::Double).flatten(0, -1);
