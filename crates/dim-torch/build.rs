@@ -8,9 +8,10 @@ const LIBTORCH_VERSION: &str = "2.11.0";
 
 fn main() {
     println!("cargo::rerun-if-changed=cpp");
-    let lib = PathBuf::from(env::var("DEP_TCH_LIBTORCH_LIB").unwrap_or_else(|_| {
-        fail("torch-sys did not say where libtorch is; run `cargo xtask setup` and build again")
-    }));
+    let lib =
+        PathBuf::from(env::var("DEP_TCH_LIBTORCH_LIB").unwrap_or_else(|_| {
+            fail("torch-sys did not say where libtorch is; run `cargo xtask setup` and build again")
+        }));
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
 
     let root = lib.parent().unwrap_or(&lib);

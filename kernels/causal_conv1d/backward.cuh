@@ -1,8 +1,8 @@
 // The gradients of the convolution.
 //
-// The gradient by the input of step l needs those by the results of steps l .. l + W - 1, so a thread walks W - 1 steps beyond its
-// chunk, and recomputes there what its neighbour computes too. Sums over a chunk are taken here, in the order of the
-// steps; `sum_partials` sums over chunks and the batch.
+// The gradient by the input of step l needs those by the results of steps l .. l + W - 1, so a thread walks W - 1 steps
+// beyond its chunk, and recomputes there what its neighbour computes too. Sums over a chunk are taken here, in the
+// order of the steps; `sum_partials` sums over chunks and the batch.
 #pragma once
 
 #include "causal_conv1d/convolution.cuh"
@@ -10,23 +10,23 @@
 
 namespace causal_conv1d {
 
-constexpr int kBackwardTile = 4; // steps whose inputs are loaded together
+constexpr int kBackwardTile = 4;  // steps whose inputs are loaded together
 
 template <typename T, int W>
-__device__ void backward(const CausalConv1dBackward &params, const CausalConv1dWorkspace &workspace) {
-    const CausalConv1dInputs &p = params.inputs;
+__device__ void backward(const CausalConv1dBackward& params, const CausalConv1dWorkspace& workspace) {
+    const CausalConv1dInputs& p = params.inputs;
     const Place at(p);
     if (at.channel >= static_cast<int>(p.channel)) return;
     const Filter<W> filter(p, at.channel);
     const Column<const T> x(p.x, p.x_batch_stride, p.x_token_stride, at.batch, at.channel);
-    const Column<const T> grad_out(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride, at.batch,
-                                   at.channel);
+    const Column<const T> grad_out(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride,
+                                   at.batch, at.channel);
     const Column<T> grad_x(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, at.channel);
 
     float grad_weight[W] = {};
     float grad_bias = 0.0f;
     Window<W> window = window_before<T, W>(x, p.token_map, at.first);
-    Window<W> grad_y; // by the result of the step at hand and of the W - 1 before it
+    Window<W> grad_y;  // by the result of the step at hand and of the W - 1 before it
     const int last = at.end + W - 1;
     for (int first = at.first; first < last; first += kBackwardTile) {
         float values[kBackwardTile], gradients[kBackwardTile];
@@ -54,7 +54,7 @@ __device__ void backward(const CausalConv1dBackward &params, const CausalConv1dW
 #pragma unroll
                 for (int k = 0; k < W; ++k) grad_weight[k] += gradient * window.values[k];
             }
-            const int input = step - (W - 1); // no later step reads this one
+            const int input = step - (W - 1);  // no later step reads this one
             if (input >= at.first) {
                 float sum = 0.0f;
 #pragma unroll
@@ -71,4 +71,4 @@ __device__ void backward(const CausalConv1dBackward &params, const CausalConv1dW
     workspace.partial_bias[index] = grad_bias;
 }
 
-} // namespace causal_conv1d
+}  // namespace causal_conv1d

@@ -12,8 +12,8 @@
 namespace causal_conv1d {
 
 // The launching side has the same two numbers.
-constexpr int kThreads = 128; // of a block: one a channel
-constexpr int kChunk = 64; // steps of a block
+constexpr int kThreads = 128;  // of a block: one a channel
+constexpr int kChunk = 64;     // steps of a block
 
 /// A thread's place: its sequence, its channel, its steps. The grid is batch × chunks × groups of channels.
 struct Place {
@@ -23,7 +23,7 @@ struct Place {
     int first;
     int end;
 
-    __device__ explicit Place(const CausalConv1dInputs &p) {
+    __device__ explicit Place(const CausalConv1dInputs& p) {
         const int groups = divide_up(p.channel, kThreads), chunks = divide_up(p.token, kChunk);
         channel = blockIdx.x % groups * kThreads + threadIdx.x;
         chunk = blockIdx.x / groups % chunks;
@@ -34,7 +34,8 @@ struct Place {
 };
 
 /// A channel's filter, and the inputs or gradients that it lies on; the last belongs to the step at hand.
-template <int W> struct Window {
+template <int W>
+struct Window {
     float values[W] = {};
 
     __device__ void push(float value) {
@@ -44,17 +45,18 @@ template <int W> struct Window {
     }
 };
 
-template <int W> struct Filter {
+template <int W>
+struct Filter {
     float weight[W];
     float bias;
 
-    __device__ Filter(const CausalConv1dInputs &p, int channel) : bias(element_or_zero(p.bias, channel)) {
+    __device__ Filter(const CausalConv1dInputs& p, int channel) : bias(element_or_zero(p.bias, channel)) {
 #pragma unroll
         for (int k = 0; k < W; ++k) weight[k] = p.weight[channel * p.weight_channel_stride + k];
     }
 
     /// The result before SiLU.
-    __device__ float operator()(const Window<W> &x) const {
+    __device__ float operator()(const Window<W>& x) const {
         float y = bias;
 #pragma unroll
         for (int k = 0; k < W; ++k) y += weight[k] * x.values[k];
@@ -64,7 +66,7 @@ template <int W> struct Filter {
 
 /// The window just before a chunk: the W - 1 inputs that precede it, zeros before the first token.
 template <typename T, int W>
-__device__ Window<W> window_before(const Column<const T> &x, const uint32_t *token_map, int first) {
+__device__ Window<W> window_before(const Column<const T>& x, const uint32_t* token_map, int first) {
     Window<W> window;
 #pragma unroll
     for (int k = 1; k < W; ++k) {
@@ -74,4 +76,4 @@ __device__ Window<W> window_before(const Column<const T> &x, const uint32_t *tok
     return window;
 }
 
-} // namespace causal_conv1d
+}  // namespace causal_conv1d

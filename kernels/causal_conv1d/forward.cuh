@@ -5,10 +5,11 @@
 
 namespace causal_conv1d {
 
-constexpr int kTile = 8; // steps whose inputs are loaded together
+constexpr int kTile = 8;  // steps whose inputs are loaded together
 
-template <typename T, int W> __device__ void forward(const CausalConv1dForward &params) {
-    const CausalConv1dInputs &p = params.inputs;
+template <typename T, int W>
+__device__ void forward(const CausalConv1dForward& params) {
+    const CausalConv1dInputs& p = params.inputs;
     const Place at(p);
     if (at.channel >= static_cast<int>(p.channel)) return;
     const Filter<W> filter(p, at.channel);
@@ -33,4 +34,4 @@ template <typename T, int W> __device__ void forward(const CausalConv1dForward &
     }
 }
 
-} // namespace causal_conv1d
+}  // namespace causal_conv1d

@@ -6,13 +6,13 @@
 /// Inputs of the convolution, which forward and backward share.
 typedef struct CausalConv1dInputs {
     /// `[B, L, E]`.
-    const void *x;
+    const void* x;
     /// `[E, W]`; the last tap meets the current token.
-    const float *weight;
+    const float* weight;
     /// `[E]`, or null.
-    const float *bias;
+    const float* bias;
     /// Token of each step, `[L]`, or null for the order in memory.
-    const uint32_t *token_map;
+    const uint32_t* token_map;
     int64_t x_batch_stride;
     int64_t x_token_stride;
     int64_t weight_channel_stride;
@@ -32,7 +32,7 @@ typedef struct CausalConv1dInputs {
 typedef struct CausalConv1dForward {
     CausalConv1dInputs inputs;
     /// `[B, L, E]`.
-    void *out;
+    void* out;
     int64_t out_batch_stride;
     int64_t out_token_stride;
 } CausalConv1dForward;
@@ -41,11 +41,11 @@ typedef struct CausalConv1dForward {
 typedef struct CausalConv1dBackward {
     CausalConv1dInputs inputs;
     /// Gradient of the output, `[B, L, E]`.
-    const void *grad_out;
-    void *grad_x;
-    float *grad_weight;
+    const void* grad_out;
+    void* grad_x;
+    float* grad_weight;
     /// Null if it is not wanted.
-    float *grad_bias;
+    float* grad_bias;
     int64_t grad_out_batch_stride;
     int64_t grad_out_token_stride;
     int64_t grad_x_batch_stride;

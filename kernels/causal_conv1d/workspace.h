@@ -3,6 +3,6 @@
 #pragma once
 
 struct CausalConv1dWorkspace {
-    float *partial_weight; // [B, K, E, W]
-    float *partial_bias; // [B, K, E]
+    float* partial_weight;  // [B, K, E, W]
+    float* partial_bias;    // [B, K, E]
 };

@@ -17,17 +17,18 @@ constexpr int kThreads = kElements * kGroups;
 
 /// What is summed: `partials` [count, batch, row, column], contiguous, into `out` [batch, row, column].
 struct Params {
-    const float *partials;
-    void *out;
-    int64_t batch_stride; // of `out`, in elements
+    const float* partials;
+    void* out;
+    int64_t batch_stride;  // of `out`, in elements
     int64_t row_stride;
-    int64_t count; // none: the sums are zeros
+    int64_t count;  // none: the sums are zeros
     int64_t batch;
     int64_t rows;
     int64_t columns;
 };
 
-template <typename T> __device__ void sum(const Params &p) {
+template <typename T>
+__device__ void sum(const Params& p) {
     __shared__ float sums[kGroups][kElements];
     const int lane = threadIdx.x % kElements, group = threadIdx.x / kElements;
     const int64_t elements = p.batch * p.rows * p.columns;
@@ -43,8 +44,9 @@ template <typename T> __device__ void sum(const Params &p) {
 
     if (group != 0 || element >= elements) return;
     for (int i = 1; i < kGroups; ++i) sum += sums[i][lane];
-    const int64_t column = element % p.columns, row = element / p.columns % p.rows, batch = element / p.columns / p.rows;
-    static_cast<T *>(p.out)[batch * p.batch_stride + row * p.row_stride + column] = from_float<T>(sum);
+    const int64_t column = element % p.columns, row = element / p.columns % p.rows,
+                  batch = element / p.columns / p.rows;
+    static_cast<T*>(p.out)[batch * p.batch_stride + row * p.row_stride + column] = from_float<T>(sum);
 }
 
-} // namespace sum_partials
+}  // namespace sum_partials

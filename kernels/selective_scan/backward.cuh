@@ -10,18 +10,19 @@
 namespace selective_scan {
 
 /// Shared memory of `backward`; the launching side computes its size too.
-template <int N> struct BackwardShared {
+template <int N>
+struct BackwardShared {
     static constexpr int kWarps = kThreads / kWarp;
 
     Matrices<N> matrices;
-    float partials[kWarps][kChunk][2][N]; // B's, then C's
-    float before[kChunk][Split<N>::kStates][kThreads]; // the states before each step: a thread's own, in its bank
+    float partials[kWarps][kChunk][2][N];               // B's, then C's
+    float before[kChunk][Split<N>::kStates][kThreads];  // the states before each step: a thread's own, in its bank
 };
 
 /// Writes a block's sums of a chunk's gradients of B and C: the warps' sums, added in the order of the warps.
 template <int N>
-__device__ void store_partials(const SelectiveScanWorkspace &workspace, const SelectiveScanInputs &p,
-                               const BackwardShared<N> &shared, const Place<N> &at, int first, int count) {
+__device__ void store_partials(const SelectiveScanWorkspace& workspace, const SelectiveScanInputs& p,
+                               const BackwardShared<N>& shared, const Place<N>& at, int first, int count) {
     for (int i = threadIdx.x; i < count * 2 * N; i += kThreads) {
         const int t = i / (2 * N), matrix = i / N % 2, n = i % N;
         float sum = 0.0f;
@@ -34,14 +35,14 @@ __device__ void store_partials(const SelectiveScanWorkspace &workspace, const Se
 }
 
 template <typename T, int N>
-__device__ void backward(const SelectiveScanBackward &params, const SelectiveScanWorkspace &workspace) {
+__device__ void backward(const SelectiveScanBackward& params, const SelectiveScanWorkspace& workspace) {
     constexpr int kStates = Split<N>::kStates;
     constexpr int kLanes = Split<N>::kLanes;
     using Sums = WarpSums<2 * kStates, kLanes>;
     extern __shared__ __align__(16) unsigned char memory[];
-    BackwardShared<N> &shared = *reinterpret_cast<BackwardShared<N> *>(memory);
+    BackwardShared<N>& shared = *reinterpret_cast<BackwardShared<N>*>(memory);
 
-    const SelectiveScanInputs &p = params.inputs;
+    const SelectiveScanInputs& p = params.inputs;
     const Place<N> at(p);
     const Channel<N> channel(p, at);
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
@@ -55,7 +56,7 @@ __device__ void backward(const SelectiveScanBackward &params, const SelectiveSca
                                at.batch, at.channel);
     const Column<T> grad_z(params.grad_z, params.grad_z_batch_stride, params.grad_z_token_stride, at.batch, at.channel);
 
-    float grad_h[kStates]; // by the states after the step at hand
+    float grad_h[kStates];  // by the states after the step at hand
     float grad_a[kStates] = {};
     float grad_d = 0.0f, grad_delta_bias = 0.0f;
     load_states<N>(grad_h, params.grad_last_state, params.grad_last_state_batch_stride,
@@ -90,8 +91,8 @@ __device__ void backward(const SelectiveScanBackward &params, const SelectiveSca
 #pragma unroll
         for (int t = kChunk - 1; t >= 0; --t) {
             if (t >= count) continue;
-            const float *b = shared.matrices.b[t] + at.state;
-            const float *c = shared.matrices.c[t] + at.state;
+            const float* b = shared.matrices.b[t] + at.state;
+            const float* c = shared.matrices.c[t] + at.state;
             const float delta = channel.step_size(raw[t]);
             float grad_y = grad_out[t];
             if (p.z) {
@@ -101,7 +102,7 @@ __device__ void backward(const SelectiveScanBackward &params, const SelectiveSca
                 grad_y *= z[t] * s;
             }
 
-            float grad_bc[2 * kStates]; // this channel's share: B's, then C's
+            float grad_bc[2 * kStates];  // this channel's share: B's, then C's
             float by_b = 0.0f, by_decay = 0.0f;
             const float delta_u = delta * u[t];
 #pragma unroll
@@ -111,7 +112,7 @@ __device__ void backward(const SelectiveScanBackward &params, const SelectiveSca
                 grad_bc[kStates + n] = grad_y * h[n];
                 h[n] = shared.before[t][n][threadIdx.x];
                 const float decay = exp2_fast(delta * channel.a_log2[n]);
-                const float by_exponent = grad_h[n] * decay * h[n]; // the gradient by delta A
+                const float by_exponent = grad_h[n] * decay * h[n];  // the gradient by delta A
                 grad_a[n] += by_exponent * delta;
                 by_decay += by_exponent * channel.a_log2[n];
                 by_b += grad_h[n] * b[n];
@@ -148,4 +149,4 @@ __device__ void backward(const SelectiveScanBackward &params, const SelectiveSca
     }
 }
 
-} // namespace selective_scan
+}  // namespace selective_scan

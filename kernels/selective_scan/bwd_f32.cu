@@ -5,34 +5,34 @@ using Params = SelectiveScanBackward;
 using Workspace = SelectiveScanWorkspace;
 
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
-selective_scan_states_f32_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    selective_scan_states_f32_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     states<float, 8>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 3)
-selective_scan_bwd_f32_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    selective_scan_bwd_f32_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     backward<float, 8>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
-selective_scan_states_f32_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    selective_scan_states_f32_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     states<float, 16>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 3)
-selective_scan_bwd_f32_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    selective_scan_bwd_f32_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     backward<float, 16>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
-selective_scan_states_f32_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    selective_scan_states_f32_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     states<float, 32>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
-selective_scan_bwd_f32_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    selective_scan_bwd_f32_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     backward<float, 32>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 4)
-selective_scan_states_f32_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    selective_scan_states_f32_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     states<float, 64>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
-selective_scan_bwd_f32_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    selective_scan_bwd_f32_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     backward<float, 64>(p, w);
 }

@@ -5,9 +5,10 @@
 
 namespace selective_scan {
 
-template <typename T, int N> __device__ void forward(const SelectiveScanForward &params) {
+template <typename T, int N>
+__device__ void forward(const SelectiveScanForward& params) {
     __shared__ Matrices<N> matrices[2];
-    const SelectiveScanInputs &p = params.inputs;
+    const SelectiveScanInputs& p = params.inputs;
     const Place<N> at(p);
     const Channel<N> channel(p, at);
     const Column<const T> u_column(p.u, p.u_batch_stride, p.u_token_stride, at.batch, at.channel);
@@ -20,7 +21,7 @@ template <typename T, int N> __device__ void forward(const SelectiveScanForward 
     for (int first = 0; first < static_cast<int>(p.token); first += kChunk) {
         const int count = min(kChunk, static_cast<int>(p.token) - first);
         // Two tiles in turn: whoever fills one has seen all threads leave it at the barrier of the other.
-        Matrices<N> &tile = matrices[first / kChunk % 2];
+        Matrices<N>& tile = matrices[first / kChunk % 2];
         tile.template load<T>(p, at.batch, first, count);
 
         int tokens[kChunk];
@@ -43,4 +44,4 @@ template <typename T, int N> __device__ void forward(const SelectiveScanForward 
     store_states<N>(h, params.last_state, params.last_state_batch_stride, params.last_state_channel_stride, at);
 }
 
-} // namespace selective_scan
+}  // namespace selective_scan

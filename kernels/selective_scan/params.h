@@ -6,25 +6,25 @@
 /// Inputs of the scan, which forward and backward share.
 typedef struct SelectiveScanInputs {
     /// Scan input, `[B, L, E]`.
-    const void *u;
+    const void* u;
     /// Step size before bias and softplus, `[B, L, E]`.
-    const void *delta;
+    const void* delta;
     /// The negative matrix A itself, `[E, N]`.
-    const float *a;
+    const float* a;
     /// `[B, L, N]`.
-    const void *b;
+    const void* b;
     /// `[B, L, N]`.
-    const void *c;
+    const void* c;
     /// Skip, `[E]`, or null.
-    const float *d;
+    const float* d;
     /// Gate before SiLU, `[B, L, E]`, or null.
-    const void *z;
+    const void* z;
     /// Added to delta before softplus, `[E]`, or null.
-    const float *delta_bias;
+    const float* delta_bias;
     /// State before the first step, `[B, E, N]`, or null for zeros.
-    const float *initial_state;
+    const float* initial_state;
     /// Token of each step, `[L]`, or null for the order in memory.
-    const uint32_t *token_map;
+    const uint32_t* token_map;
     int64_t u_batch_stride;
     int64_t u_token_stride;
     int64_t delta_batch_stride;
@@ -54,9 +54,9 @@ typedef struct SelectiveScanInputs {
 typedef struct SelectiveScanForward {
     SelectiveScanInputs inputs;
     /// `[B, L, E]`.
-    void *out;
+    void* out;
     /// State after the last step, `[B, E, N]`, or null if it is not wanted.
-    float *last_state;
+    float* last_state;
     int64_t out_batch_stride;
     int64_t out_token_stride;
     int64_t last_state_batch_stride;
@@ -67,22 +67,22 @@ typedef struct SelectiveScanForward {
 typedef struct SelectiveScanBackward {
     SelectiveScanInputs inputs;
     /// Gradient of the output, `[B, L, E]`.
-    const void *grad_out;
+    const void* grad_out;
     /// Gradient of the last state, `[B, E, N]`, or null for zeros.
-    const float *grad_last_state;
-    void *grad_u;
-    void *grad_delta;
-    float *grad_a;
-    void *grad_b;
-    void *grad_c;
+    const float* grad_last_state;
+    void* grad_u;
+    void* grad_delta;
+    float* grad_a;
+    void* grad_b;
+    void* grad_c;
     /// Null if it is not wanted.
-    float *grad_d;
+    float* grad_d;
     /// Null if it is not wanted.
-    void *grad_z;
+    void* grad_z;
     /// Null if it is not wanted.
-    float *grad_delta_bias;
+    float* grad_delta_bias;
     /// Null if it is not wanted.
-    float *grad_initial_state;
+    float* grad_initial_state;
     int64_t grad_out_batch_stride;
     int64_t grad_out_token_stride;
     int64_t grad_last_state_batch_stride;

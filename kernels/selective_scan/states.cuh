@@ -8,17 +8,18 @@ namespace selective_scan {
 
 /// This thread's states before a chunk, in the workspace [B, K, N, E].
 template <int N>
-__device__ Column<float> chunk_states(const SelectiveScanWorkspace &workspace, const SelectiveScanInputs &p,
-                                      const Place<N> &at, int chunk) {
+__device__ Column<float> chunk_states(const SelectiveScanWorkspace& workspace, const SelectiveScanInputs& p,
+                                      const Place<N>& at, int chunk) {
     const int64_t chunks = divide_up(p.token, kChunk);
     const int64_t channels = p.channel;
-    return {workspace.chunk_states + at.state * channels, N * channels, channels, at.batch * chunks + chunk, at.channel};
+    return {workspace.chunk_states + at.state * channels, N * channels, channels, at.batch * chunks + chunk,
+            at.channel};
 }
 
 template <typename T, int N>
-__device__ void states(const SelectiveScanBackward &params, const SelectiveScanWorkspace &workspace) {
+__device__ void states(const SelectiveScanBackward& params, const SelectiveScanWorkspace& workspace) {
     __shared__ Matrices<N> matrices[2];
-    const SelectiveScanInputs &p = params.inputs;
+    const SelectiveScanInputs& p = params.inputs;
     const Place<N> at(p);
     const Channel<N> channel(p, at);
     const Column<const T> u_column(p.u, p.u_batch_stride, p.u_token_stride, at.batch, at.channel);
@@ -28,7 +29,7 @@ __device__ void states(const SelectiveScanBackward &params, const SelectiveScanW
     load_states<N>(h, p.initial_state, p.initial_state_batch_stride, p.initial_state_channel_stride, at);
     for (int first = 0; first < static_cast<int>(p.token); first += kChunk) {
         const int count = min(kChunk, static_cast<int>(p.token) - first);
-        Matrices<N> &tile = matrices[first / kChunk % 2]; // in turn, as in the forward pass
+        Matrices<N>& tile = matrices[first / kChunk % 2];  // in turn, as in the forward pass
         tile.template load<T>(p, at.batch, first, count);
         if (at.active) {
             const Column<float> kept = chunk_states(workspace, p, at, first / kChunk);
@@ -51,4 +52,4 @@ __device__ void states(const SelectiveScanBackward &params, const SelectiveScanW
     }
 }
 
-} // namespace selective_scan
+}  // namespace selective_scan

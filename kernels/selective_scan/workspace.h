@@ -5,10 +5,10 @@
 #pragma once
 
 struct SelectiveScanWorkspace {
-    float *chunk_states; // [B, K, N, E]: the states before every chunk
-    float *partial_b; // [G, B, L, N]
-    float *partial_c; // [G, B, L, N]
-    float *partial_a; // [B, E, N]
-    float *partial_d; // [B, E]
-    float *partial_delta_bias; // [B, E]
+    float* chunk_states;        // [B, K, N, E]: the states before every chunk
+    float* partial_b;           // [G, B, L, N]
+    float* partial_c;           // [G, B, L, N]
+    float* partial_a;           // [B, E, N]
+    float* partial_d;           // [B, E]
+    float* partial_delta_bias;  // [B, E]
 };

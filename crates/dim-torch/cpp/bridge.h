@@ -13,25 +13,25 @@ namespace dim {
 
 /// A copy of `text` that the Rust side frees with free().
 inline char* message(const char* text) {
-  const std::size_t size = std::strlen(text) + 1;
-  char* copy = static_cast<char*>(std::malloc(size));
-  if (copy != nullptr) std::memcpy(copy, text, size);
-  return copy;
+    const std::size_t size = std::strlen(text) + 1;
+    char* copy = static_cast<char*>(std::malloc(size));
+    if (copy != nullptr) std::memcpy(copy, text, size);
+    return copy;
 }
 
 /// Runs `body`, turning any exception into a message.
 template <class Body>
 char* guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return message(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return message(error.what());
-  } catch (...) {
-    return message("unknown C++ exception");
-  }
+    try {
+        body();
+        return nullptr;
+    } catch (const c10::Error& error) {
+        return message(error.what_without_backtrace());
+    } catch (const std::exception& error) {
+        return message(error.what());
+    } catch (...) {
+        return message("unknown C++ exception");
+    }
 }
 
 }  // namespace dim

@@ -1,6 +1,6 @@
 // The few tensor operations that tch does not expose.
-#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <ATen/ops/_fused_adamw.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include <optional>
 #include <vector>
@@ -12,7 +12,7 @@ using at::Tensor;
 extern "C" {
 /// Makes `gradient` the .grad of `parameter`, so that backward accumulates into it in place.
 char* dim_set_gradient(const Tensor* parameter, const Tensor* gradient) {
-  return dim::guarded([&] { parameter->mutable_grad() = *gradient; });
+    return dim::guarded([&] { parameter->mutable_grad() = *gradient; });
 }
 
 /// One AdamW step over flat buffers in a single pass (libtorch's fused kernel, CPU and CUDA).
@@ -20,20 +20,20 @@ char* dim_set_gradient(const Tensor* parameter, const Tensor* gradient) {
 char* dim_fused_adamw(const Tensor* values, const Tensor* gradients, const Tensor* first_moment,
                       const Tensor* second_moment, const Tensor* step, double lr, double beta1, double beta2,
                       double weight_decay, double eps) {
-  return dim::guarded([&] {
-    std::vector<Tensor> parameters{*values}, grads{*gradients}, first{*first_moment}, second{*second_moment},
-        steps{*step};
-    at::_fused_adamw_(parameters, grads, first, second, /*max_exp_avg_sqs=*/{}, steps, lr, beta1, beta2, weight_decay,
-                      eps, /*amsgrad=*/false, /*maximize=*/false);
-  });
+    return dim::guarded([&] {
+        std::vector<Tensor> parameters{*values}, grads{*gradients}, first{*first_moment}, second{*second_moment},
+            steps{*step};
+        at::_fused_adamw_(parameters, grads, first, second, /*max_exp_avg_sqs=*/{}, steps, lr, beta1, beta2,
+                          weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false);
+    });
 }
 
 /// The current stream of CUDA device `ordinal`, through the interface that libtorch_cuda registers when it is loaded.
 char* dim_current_cuda_stream(int ordinal, void** stream) {
-  return dim::guarded([&] {
-    const auto* guard = c10::impl::getDeviceGuardImpl(c10::DeviceType::CUDA);
-    const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(ordinal));
-    *stream = guard->getStream(device).native_handle();
-  });
+    return dim::guarded([&] {
+        const auto* guard = c10::impl::getDeviceGuardImpl(c10::DeviceType::CUDA);
+        const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(ordinal));
+        *stream = guard->getStream(device).native_handle();
+    });
 }
 }

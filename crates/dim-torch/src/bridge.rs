@@ -14,7 +14,13 @@ pub(crate) fn view<'a>(
     let parts = Parts::of(operation, argument, tensor)?;
     // SAFETY: libtorch's storage holds every element that shape and strides reach, and the borrow keeps it alive.
     let view = unsafe {
-        TensorView::from_raw_parts(tensor.data_ptr().cast_const(), parts.dtype, parts.device, &parts.shape, &parts.strides)
+        TensorView::from_raw_parts(
+            tensor.data_ptr().cast_const(),
+            parts.dtype,
+            parts.device,
+            &parts.shape,
+            &parts.strides,
+        )
     };
     Ok(view?)
 }

@@ -89,6 +89,11 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
+/// The forward callback.
+///
+/// # Safety
+/// For the C++ side alone: `operation` is the F that [`apply`] boxed, used by nobody else during the call; `inputs` points
+/// at `input_count` live tensors; the lists are alive.
 unsafe extern "C" fn forward<F: CustomFunction>(
     operation: *mut c_void,
     inputs: *const *mut C_tensor,
@@ -108,6 +113,11 @@ unsafe extern "C" fn forward<F: CustomFunction>(
     })
 }
 
+/// The backward callback.
+///
+/// # Safety
+/// For the C++ side alone: `operation` is the F that [`apply`] boxed; the arrays have the lengths beside them and hold
+/// live tensors or null; the list is alive.
 unsafe extern "C" fn backward<F: CustomFunction>(
     operation: *mut c_void,
     saved: *const *mut C_tensor,
@@ -132,6 +142,10 @@ unsafe extern "C" fn backward<F: CustomFunction>(
     })
 }
 
+/// The callback that ends an operation's life.
+///
+/// # Safety
+/// For the C++ side alone, once: `operation` is the F that [`apply`] boxed, and nobody uses it afterwards.
 unsafe extern "C" fn drop_operation<F: CustomFunction>(operation: *mut c_void) {
     // SAFETY: C++ calls this once, when its last owner goes, with the pointer that `apply::<F>` boxed.
     let operation = unsafe { Box::from_raw(operation.cast::<F>()) };

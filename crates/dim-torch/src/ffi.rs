@@ -36,6 +36,8 @@ pub(crate) struct DimCallbacks {
     pub(crate) drop: unsafe extern "C" fn(operation: *mut c_void),
 }
 
+// SAFETY: the declarations repeat those of `cpp/` type by type (a C_tensor pointer is an at::Tensor pointer, as in torch-sys),
+// and malloc and free are the C library's.
 unsafe extern "C" {
     pub(crate) fn dim_tensor_list_push(list: *mut DimTensorList, tensor: *const C_tensor);
     pub(crate) fn dim_apply(

@@ -68,10 +68,7 @@ impl CustomFunction for Product {
         if let Some(negative) = &grad_outputs[1] {
             gradient -= negative;
         }
-        Ok(vec![
-            needs_gradient[0].then(|| &gradient * &saved[1]),
-            needs_gradient[1].then(|| &gradient * &saved[0]),
-        ])
+        Ok(vec![needs_gradient[0].then(|| &gradient * &saved[1]), needs_gradient[1].then(|| &gradient * &saved[0])])
     }
 }
 

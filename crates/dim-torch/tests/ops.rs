@@ -3,9 +3,7 @@
 
 use dim_torch::{
     TokenMap,
-    ops::{
-        CausalConv1dInputs, SelectiveScanInputs, causal_conv1d, selective_scan, selective_scan_with_last_state,
-    },
+    ops::{CausalConv1dInputs, SelectiveScanInputs, causal_conv1d, selective_scan, selective_scan_with_last_state},
 };
 use tch::{Device, Kind, Tensor};
 

@@ -65,7 +65,8 @@ fn optimiser_follows_the_definition_of_adamw() {
         value = &value * (1.0 - 1e-2 * 0.03) - corrected / root * 1e-2;
         ema = &ema * 0.9 + &value * 0.1;
     }
-    let error = |ours: &Tensor, expected: &Tensor| (ours.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
+    let error =
+        |ours: &Tensor, expected: &Tensor| (ours.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
     assert!(error(&parameters.values(), &value) < 1e-5);
     assert!(error(&optimizer.ema, &ema) < 1e-5);
     assert_eq!(optimizer.step, 5);

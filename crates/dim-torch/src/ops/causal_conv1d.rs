@@ -32,10 +32,12 @@ pub struct CausalConv1dInputs<'a> {
 /// # Errors
 /// A shape, type or device that the kernel does not take, named in the error.
 pub fn causal_conv1d(inputs: &CausalConv1dInputs, token_map: Option<&TokenMap>) -> Result<Tensor, TorchError> {
-    let operation =
-        Operation { has_bias: inputs.bias.is_some(), silu: inputs.silu, token_map: token_map.cloned() };
-    let tensors: Vec<Tensor> =
-        [Some(inputs.x), Some(inputs.weight), inputs.bias].into_iter().flatten().map(with_contiguous_channels).collect();
+    let operation = Operation { has_bias: inputs.bias.is_some(), silu: inputs.silu, token_map: token_map.cloned() };
+    let tensors: Vec<Tensor> = [Some(inputs.x), Some(inputs.weight), inputs.bias]
+        .into_iter()
+        .flatten()
+        .map(with_contiguous_channels)
+        .collect();
     let outputs = apply(operation, &tensors.iter().collect::<Vec<_>>())?;
     outputs.into_iter().next().ok_or_else(|| TorchError::Libtorch("the convolution returned no output".to_owned()))
 }
@@ -84,9 +86,7 @@ impl CustomFunction for Operation {
             .map(|input| Tensor::f_empty(input.size(), (input.kind(), input.device())))
             .collect::<Result<Vec<_>, _>>()?;
         let mut rest = gradients.iter_mut();
-        let mut next = |argument| {
-            rest.next().map(|tensor| view_mut(NAME, argument, tensor)).transpose()
-        };
+        let mut next = |argument| rest.next().map(|tensor| view_mut(NAME, argument, tensor)).transpose();
         let missing = || TorchError::Libtorch("a gradient buffer is missing".to_owned());
         let views = CausalConv1dGradients {
             x: next("grad x")?.ok_or_else(missing)?,
