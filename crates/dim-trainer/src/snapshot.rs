@@ -8,7 +8,7 @@ use dim_torch::Parameters;
 
 use crate::config::Config;
 use crate::error::TrainerError;
-use crate::train::TrainState;
+use crate::train::{TrainState, checkpoint};
 
 /// What can be known of weights without reading their tensors.
 #[derive(Clone, Debug)]
@@ -37,12 +37,17 @@ pub fn save(path: &Path, state: &TrainState, config: &Config, classes: &[String]
     Ok(weights::save_parameters(path, state.ema.parameters(), Naming::Ours, &metadata)?)
 }
 
-/// Reads a file of weights into a network's parameters: safetensors or PyTorch, under our names or the authors'.
+/// Reads a file of weights into a network's parameters: safetensors or PyTorch, under our names or the authors'; of a checkpoint the
+/// moving average.
 ///
 /// # Errors
 /// [`TrainerError::Weights`] with every missing, unexpected and wrongly shaped key at once.
 pub fn load(path: &Path, parameters: &Parameters) -> Result<(), TrainerError> {
-    Ok(weights::assign_file(parameters, WeightFile::open(path)?)?)
+    let file = WeightFile::open(path)?;
+    if checkpoint::is_checkpoint(file.metadata()) {
+        return checkpoint::load_weights(path, parameters, "ema");
+    }
+    Ok(weights::assign_file(parameters, file)?)
 }
 
 /// What can be known of a file of weights: its own configuration, or the one at `config` if that is given.

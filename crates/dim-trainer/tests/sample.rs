@@ -32,6 +32,7 @@ fn run_and_snapshot_draw_the_same_samples_as_the_end_of_training() {
     assert_eq!((while_training.0, while_training.1), (18, 8));
     assert_eq!(sample(&place, &["--run", "run"]), while_training);
     assert_eq!(sample(&place, &["--weights", "run/snapshots/000000000032.safetensors"]), while_training);
+    assert_eq!(sample(&place, &["--weights", "run/checkpoints/000000000032.safetensors"]), while_training);
     assert_eq!(sample(&place, &["--run", "run", "--batch-size", "1", "--class", "ring,stripes"]), while_training);
     assert_eq!(sample(&place, &["--run", "run", "--class", "RING,1"]), while_training);
     for other in [

@@ -86,6 +86,11 @@ pub fn load(
     Ok(about)
 }
 
+/// Whether a file with these metadata is a checkpoint.
+pub fn is_checkpoint(metadata: &Metadata) -> bool {
+    metadata.get("kind").is_some_and(|kind| kind == KIND)
+}
+
 /// Reads one group of a checkpoint, `parameters` or `ema`, into a network's parameters.
 ///
 /// # Errors
@@ -153,7 +158,7 @@ fn take(wanted: &mut BTreeMap<String, Tensor>, name: &str, shape: &[i64]) -> Res
 fn read_about(path: &Path, metadata: &Metadata) -> Result<About, TrainerError> {
     let not_ours = |reason: String| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
     let get = |key: &str| metadata.get(key).ok_or_else(|| not_ours(format!("its metadata lack `{key}`")));
-    if metadata.get("kind").is_none_or(|kind| kind != KIND) {
+    if !is_checkpoint(metadata) {
         return Err(not_ours(format!(
             "its metadata do not say `kind = {KIND}` (weights for inference go to `sample --weights`)"
         )));

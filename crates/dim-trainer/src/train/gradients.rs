@@ -56,3 +56,55 @@ impl Loss {
         Ok(total)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use dim_diffusion::objective::ObjectiveOptions;
+    use dim_model::DimConfig;
+    use dim_torch::Parameters;
+    use proptest::prelude::*;
+    use tch::Device;
+
+    use super::*;
+    use crate::config::Schedule;
+    use crate::sampling::build_schedule;
+
+    const BATCH: i64 = 6;
+
+    /// Loss and flat gradient of one fixed batch, cut into pieces.
+    fn gradient(micro_batch_size: usize, images_seen: u64) -> (f64, Tensor) {
+        tch::set_num_threads(1); // tests run side by side; threads that wait for each other would only spin
+        let config = DimConfig::tiny();
+        let dim = Dim::new(config.clone(), Parameters::zeros(&config.parameter_specs(), Device::Cpu).unwrap()).unwrap();
+        dim.initialise(5).unwrap();
+        let options = ObjectiveOptions { class_dropout: 0.5, round_time_to_bf16: false };
+        let objective = Objective::new(options, Some(config.null_class() as i64), 7).unwrap();
+        let loss = Loss { objective, schedule: build_schedule(Schedule::Sd), micro_batch_size };
+        let images = Tensor::arange(BATCH * 3 * 8 * 8, (Kind::Float, Device::Cpu)).sin().view([BATCH, 3, 8, 8]);
+        let class = Tensor::from_slice(&[0_i64, 1, 2, 0, 1, 2]);
+        // What is left of an earlier step must not count.
+        let _ = dim.parameters().gradients().unwrap().fill_(1e3);
+        let mean = loss.gradients(&dim, &images, Some(&class), images_seen).unwrap();
+        (mean.double_value(&[]), dim.parameters().gradients().unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn any_micro_batch_gives_the_same_gradient_to_rounding(micro in 1_usize..=8, images_seen in 0_u64..1_000_000) {
+            let (loss, whole) = gradient(BATCH as usize, images_seen);
+            let (pieces_loss, pieces) = gradient(micro, images_seen);
+            prop_assert!((loss - pieces_loss).abs() < 1e-5 * loss);
+            let error = (&whole - &pieces).abs().max().double_value(&[]);
+            let largest = whole.abs().max().double_value(&[]);
+            prop_assert!(largest > 0.0 && error < 1e-5 * largest, "error {error} of {largest}");
+        }
+    }
+
+    #[test]
+    fn other_images_seen_draw_other_noise() {
+        assert_ne!(gradient(6, 0).0, gradient(6, 6).0);
+    }
+}

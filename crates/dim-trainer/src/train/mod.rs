@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 mod gradients;
+mod initial_weights;
 mod log;
 mod r#loop;
 mod progress;

@@ -9,7 +9,7 @@ use super::log::Record;
 use crate::format::{duration, thousands};
 
 /// Weight of the newest value in the smoothed loss and speed.
-const SMOOTHING: f64 = 0.1;
+const SMOOTHING: f64 = 0.25;
 
 /// The display of one run.
 pub(super) struct Display {

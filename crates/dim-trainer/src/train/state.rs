@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use super::initial_weights;
 use dim_model::{Dim, Precision};
 use dim_torch::{AdamW, AdamWConfig, Parameters};
 use tch::{Device, Tensor};
 
 use crate::config::{Config, Train};
 use crate::error::TrainerError;
-use crate::snapshot;
 
 /// The state of a run. All randomness is a function of the seed and `images_seen`, so this is all there is.
 pub struct TrainState {
@@ -45,12 +45,12 @@ impl TrainState {
         self.restart_average()
     }
 
-    /// The weights of a file; the moving average starts from them, too.
+    /// The weights of a file, which may be those of another image size; the moving average starts from them, too.
     ///
     /// # Errors
     /// [`TrainerError::Weights`].
     pub fn start_from(&mut self, path: &Path) -> Result<(), TrainerError> {
-        snapshot::load(path, self.dim.parameters())?;
+        initial_weights::load(path, &self.dim)?;
         self.restart_average()
     }
 
@@ -98,5 +98,34 @@ pub fn learning_rate(train: &Train, images_seen: u64) -> f64 {
         train.lr
     } else {
         train.lr * (images_seen as f64 / train.warmup_images as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn train(overrides: &[String]) -> Train {
+        let text = include_str!("../../../../configs/smoke.toml");
+        Config::parse(text, "smoke.toml", overrides).unwrap().train
+    }
+
+    #[test]
+    fn first_step_of_a_warm_up_has_rate_zero() {
+        assert_eq!(learning_rate(&train(&["train.warmup_images=100".into()]), 0), 0.0);
+        let without = train(&["train.warmup_images=0".into()]);
+        assert_eq!(learning_rate(&without, 0), without.lr);
+    }
+
+    proptest! {
+        #[test]
+        fn learning_rate_climbs_in_a_line_and_stays(warmup in 1_u64..1_000_000, images_seen in 0_u64..2_000_000) {
+            let train = train(&[format!("train.warmup_images={warmup}")]);
+            let expected = train.lr * (images_seen as f64 / warmup as f64).min(1.0);
+            prop_assert!((learning_rate(&train, images_seen) - expected).abs() <= 1e-15 * train.lr);
+        }
     }
 }
