@@ -9,7 +9,7 @@ use dim_trainer::{cli::Cli, commands};
 
 fn main() -> ExitCode {
     #[cfg(unix)]
-    restart_with_passive_waiting();
+    restart_with_openmp_settings();
     match commands::run(Cli::parse().command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -19,20 +19,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// Replaces this process by itself with `OMP_WAIT_POLICY=passive`, unless the user chose a policy.
+/// Replaces this process by itself with the OpenMP settings that it needs, where the environment has others.
 ///
-/// Two pools of threads take turns on the processors: libtorch's (OpenMP) and the kernels' (rayon). By default OpenMP's
-/// threads spin for a while after each product, and take the processors from the kernels: a training step on two cores takes
-/// twice as long. The OpenMP runtime reads its settings when it is loaded, before `main`, hence the new start.
+/// - `OMP_WAIT_POLICY=passive`, unless the user chose a policy. Two pools of threads take turns on the processors: libtorch's
+///   (OpenMP) and the kernels' (rayon). OpenMP's threads spin for a while after each product, and take the processors from
+///   the kernels: a training step on two cores can take twice as long.
+/// - `OMP_DYNAMIC=false`. With fewer threads than it planned for, oneDNN waits for ever in the gradient of a convolution.
+///
+/// The OpenMP runtime reads its settings when it is loaded, before `main`, hence the new start.
 #[cfg(unix)]
-fn restart_with_passive_waiting() {
-    use std::os::unix::process::CommandExt;
+fn restart_with_openmp_settings() {
+    use std::{env, os::unix::process::CommandExt, process::Command};
 
-    const POLICY: &str = "OMP_WAIT_POLICY";
-    if std::env::var_os(POLICY).is_none()
-        && let Ok(program) = std::env::current_exe()
+    let dynamic = env::var_os("OMP_DYNAMIC").is_some_and(|value| value != "false");
+    let policy = env::var_os("OMP_WAIT_POLICY");
+    if (dynamic || policy.is_none())
+        && let Ok(program) = env::current_exe()
     {
-        // On success `exec` does not return; on failure the program runs as it is, only slower.
-        let _ = std::process::Command::new(program).args(std::env::args_os().skip(1)).env(POLICY, "passive").exec();
+        let mut command = Command::new(program);
+        command.args(env::args_os().skip(1)).env("OMP_DYNAMIC", "false");
+        command.env("OMP_WAIT_POLICY", policy.unwrap_or_else(|| "passive".into()));
+        // On success `exec` does not return; on failure the program runs as it is.
+        let _ = command.exec();
     }
 }

@@ -161,6 +161,16 @@ fn changed_settings_are_refused_until_they_are_accepted() {
 }
 
 #[test]
+fn changed_data_are_refused_until_they_are_accepted() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=16"]);
+    fs::remove_file(place.path("images/stripes/5.png")).unwrap();
+    let resume = [&common::train_arguments("run")[..], &["--resume"]].concat();
+    place.fails(&resume, 1, &["images found: there 12, here 11", "--accept-changes"]);
+    place.train("run", &["--resume", "--accept-changes", "--set", "train.images=24"]);
+}
+
+#[test]
 fn micro_batches_change_only_the_rounding() {
     let place = Place::new();
     place.train("whole", &["--set", "train.images=16"]);

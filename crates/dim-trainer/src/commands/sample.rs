@@ -28,7 +28,9 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     let precision = compute.precision(subject.config.train.precision)?;
 
     let model = &subject.config.model;
-    let parameters = Parameters::zeros(&model.parameter_specs(), compute.device)?;
+    let specs = model.parameter_specs();
+    // Without gradients: half the memory.
+    let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, compute.device)?.values())?;
     match &arguments.weights {
         Some(path) => snapshot::load(path, &parameters)?,
         None => {
@@ -67,7 +69,7 @@ fn newest_checkpoint(run: &RunFolder) -> Result<Snapshot, TrainerError> {
     let path =
         checkpoint::list(run)?.pop().ok_or_else(|| TrainerError::NoCheckpoint { path: run.checkpoints(), advice })?;
     let about = checkpoint::about(&path).map_err(|error| error.offering(None))?;
-    Ok(Snapshot { path, config: about.config, classes: about.classes })
+    Ok(Snapshot { path, config: about.config, classes: about.data.classes })
 }
 
 /// The configuration's defaults under the command line's choices.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use dim_data::ImageSource;
 
 use crate::cli::{TrainArgs, Which};
-use crate::config::{Config, Difference, Effect, differences};
+use crate::config::Config;
 use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::files;
 use crate::format::thousands;
 use crate::run_folder::RunFolder;
-use crate::train::checkpoint::{self, About};
-use crate::train::{Outcome, Session, Start, TrainState, train};
+use crate::train::checkpoint::{self, DataSummary};
+use crate::train::{Here, Outcome, Session, Start, TrainState, resume, train};
 
 pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
     let run = RunFolder::new(folder(&arguments));
@@ -23,11 +23,15 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
     let precision = compute.precision(config.train.precision)?;
     let source = open_data(&config)?;
 
+    if arguments.resume.is_none() {
+        run.create(arguments.overwrite)?; // before the long work, and only when all else is in order
+    }
     let mut state = TrainState::zeros(&config, compute.device, precision)?;
     let start = match arguments.resume {
         Some(which) => {
-            resume(&run, which, arguments.accept_changes, &config, &mut state)?;
-            run.create_folders()?;
+            let here =
+                Here { config: &config, data: &DataSummary::of(&*source), accept_changes: arguments.accept_changes };
+            resume(&run, which == Which::Older, &here, &mut state)?;
             Start::Resumed
         }
         None => {
@@ -35,7 +39,6 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
                 Some(path) => state.start_from(path)?,
                 None => state.initialise(config.train.seed)?,
             }
-            run.create(arguments.overwrite)?;
             Start::Fresh
         }
     };
@@ -112,73 +115,4 @@ fn open_data(config: &Config) -> Result<Arc<dyn ImageSource>, TrainerError> {
         return Err(TrainerError::ConfigValues { origin: "with these data".to_owned(), problems: vec![problem] });
     }
     Ok(source)
-}
-
-/// Loads the state from the newest checkpoint, or with [`Which::Older`] from the newest that reads well.
-fn resume(
-    run: &RunFolder,
-    which: Which,
-    accept_changes: bool,
-    config: &Config,
-    state: &mut TrainState,
-) -> Result<(), TrainerError> {
-    let mut candidates = checkpoint::list(run)?;
-    let mut bad: Vec<PathBuf> = Vec::new();
-    while let Some(path) = candidates.pop() {
-        match checkpoint::load(&path, state, |about| accept(about, &path, accept_changes, config)) {
-            Ok(about) => {
-                for path in &bad {
-                    let aside = checkpoint::set_aside(path)?;
-                    eprintln!("warning: a checkpoint that does not read was renamed to {}", aside.display());
-                }
-                eprintln!("resumed after {} images from {}", thousands(about.images_seen), path.display());
-                return Ok(());
-            }
-            Err(error) if which == Which::Older && error.is_bad_checkpoint() => {
-                eprintln!("warning: {error}");
-                bad.push(path);
-            }
-            Err(error) => {
-                return Err(if error.is_bad_checkpoint() {
-                    error.offering(checkpoint::newest_good_before(run, &path))
-                } else {
-                    error
-                });
-            }
-        }
-    }
-    Err(TrainerError::NoCheckpoint {
-        path: run.checkpoints(),
-        advice: "none of its checkpoints reads well; start again with `--overwrite`".to_owned(),
-    })
-}
-
-/// Whether a run may go on from this checkpoint under this configuration; says what will differ.
-fn accept(about: &About, path: &std::path::Path, accept_changes: bool, config: &Config) -> Result<(), TrainerError> {
-    let all = differences(&about.config, config)?;
-    let with =
-        |effect: Effect| all.iter().filter(move |difference| difference.effect() == effect).map(Difference::to_string);
-    let shapes: Vec<String> = with(Effect::Shapes).collect();
-    let trajectory: Vec<String> = with(Effect::Trajectory).collect();
-    let other = |differences, advice: &str| TrainerError::OtherConfig {
-        path: path.to_owned(),
-        differences,
-        advice: advice.to_owned(),
-    };
-    if !shapes.is_empty() {
-        return Err(other(shapes, "Another network needs another run: choose another folder with `--run`."));
-    }
-    if !trajectory.is_empty() && !accept_changes {
-        return Err(other(
-            trajectory,
-            "Resume with the old values, or pass `--accept-changes` to go on with the new ones.",
-        ));
-    }
-    for difference in trajectory {
-        eprintln!("note: changed: {difference}");
-    }
-    for difference in with(Effect::Rounding) {
-        eprintln!("note: changed: {difference}; the results will agree to rounding, not bit for bit");
-    }
-    Ok(())
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dim_data::ImageSource;
 use dim_torch::Parameters;
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::state::TrainState;
@@ -32,15 +34,31 @@ pub struct About {
     pub config: Config,
     /// The device that trained it, `cpu` or `cuda`: bits agree on one kind of device, not between two.
     pub device: String,
+    /// What the data were.
+    pub data: DataSummary,
+}
+
+/// What of the data a run depends on, beside their configuration: the order is a permutation of so many images.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataSummary {
+    /// Number of images.
+    pub images: u64,
     /// Names of the classes.
     pub classes: Vec<String>,
+}
+
+impl DataSummary {
+    /// The summary of an open source.
+    pub fn of(source: &dyn ImageSource) -> Self {
+        Self { images: source.len() as u64, classes: source.classes().to_vec() }
+    }
 }
 
 /// Saves the state to its place in the run's folder and deletes all but the newest checkpoints. Returns the path.
 ///
 /// # Errors
 /// [`TrainerError::Write`], a full disk mostly; the checkpoints that stood there are then untouched.
-pub fn save(run: &RunFolder, state: &TrainState, config: &Config, classes: &[String]) -> Result<PathBuf, TrainerError> {
+pub fn save(run: &RunFolder, state: &TrainState, config: &Config, data: &DataSummary) -> Result<PathBuf, TrainerError> {
     let path = run.checkpoint(state.images_seen);
     let metadata = Metadata::from([
         ("kind".to_owned(), KIND.to_owned()),
@@ -49,7 +67,7 @@ pub fn save(run: &RunFolder, state: &TrainState, config: &Config, classes: &[Str
         ("images_seen".to_owned(), state.images_seen.to_string()),
         ("config".to_owned(), config.to_toml()?),
         ("device".to_owned(), device_name(state).to_owned()),
-        ("classes".to_owned(), serde_json::json!(classes).to_string()),
+        ("data".to_owned(), serde_json::json!(data).to_string()),
     ]);
     let tensors = state.tensors()?;
     files::write_atomically(&path, |temporary| container::write(temporary, metadata, &tensors))?;
@@ -180,11 +198,11 @@ fn read_about(path: &Path, metadata: &Metadata) -> Result<About, TrainerError> {
         config: Config::parse(get("config")?, &format!("in {}", path.display()), &[])
             .map_err(|error| not_ours(error.to_string()))?,
         device: get("device")?.clone(),
-        classes: serde_json::from_str(get("classes")?)
-            .map_err(|error| not_ours(format!("its `classes` do not parse ({error})")))?,
+        data: serde_json::from_str(get("data")?)
+            .map_err(|error| not_ours(format!("its `data` do not parse ({error})")))?,
     })
 }
 
-fn device_name(state: &TrainState) -> &'static str {
+pub(super) fn device_name(state: &TrainState) -> &'static str {
     if state.dim.parameters().device().is_cuda() { "cuda" } else { "cpu" }
 }

@@ -25,7 +25,7 @@ impl Display {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total_images), ProgressDrawTarget::stderr())
                 .with_position(images_seen);
-            if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}") {
+            if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}  {prefix}") {
                 bar.set_style(style);
             }
             bar
@@ -52,6 +52,13 @@ impl Display {
                 bar.set_message(text);
             }
             None => eprintln!("{} / {} images  {text}", thousands(record.images_seen), thousands(self.total_images)),
+        }
+    }
+
+    /// Says beside the bar what goes on that is not training; an empty text ends it.
+    pub(super) fn meanwhile(&self, what: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(what);
         }
     }
 

@@ -7,7 +7,7 @@ use dim_data::{ImageSource, Loader, LoaderConfig, Order};
 use dim_diffusion::objective::{Objective, ObjectiveOptions};
 use tch::{Device, Kind, Tensor};
 
-use super::checkpoint;
+use super::checkpoint::{self, DataSummary};
 use super::gradients::Loss;
 use super::log::JsonLog;
 use super::progress::Display;
@@ -45,7 +45,7 @@ pub struct Session {
     /// Whether somebody asked to stop.
     pub stop: StopRequest,
     run: RunFolder,
-    classes: Vec<String>,
+    data: DataSummary,
     loader: Loader,
     log: JsonLog,
     events: EventFile,
@@ -78,7 +78,7 @@ impl Session {
             Start::Resumed => JsonLog::resume(&run.log(), images_seen)?,
         };
         let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
-        let classes = source.classes().to_vec();
+        let data = DataSummary::of(&*source);
         let order = Order::new(config.train.seed, source.len())?;
         let loader = Loader::new(source, order, loader_config(&config, images_seen))?;
         let options = ObjectiveOptions {
@@ -99,7 +99,7 @@ impl Session {
             config,
             run,
             state,
-            classes,
+            data,
             loader,
             log,
             events,
@@ -161,7 +161,7 @@ impl Session {
     pub fn draw_samples(&mut self) -> Result<(), TrainerError> {
         let sample = &self.config.sample;
         let count = sample.rows * sample.columns;
-        let classes: Vec<i64> = (0..self.classes.len() as i64).collect();
+        let classes: Vec<i64> = (0..self.data.classes.len() as i64).collect();
         let request = Request {
             count,
             classes: (!self.config.unconditional()).then(|| cycle_classes(&classes, count)),
@@ -172,12 +172,14 @@ impl Session {
             schedule: self.config.diffusion.schedule,
             batch_size: self.config.micro_batch_size(),
         };
-        let stop = &self.stop;
+        let (stop, display) = (&self.stop, &self.display);
         let mut stopped = false;
-        let images = sampling::sample(&self.state.ema, &request, |_, _| {
+        let images = sampling::sample(&self.state.ema, &request, |done, all| {
+            display.meanwhile(format!("drawing samples, {done} of {all} steps"));
             stopped = stop.requested().is_some();
             if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        display.meanwhile(String::new());
         if stopped {
             return Ok(()); // the loop ends after the next step; a picture is not worth the wait
         }
@@ -194,7 +196,7 @@ impl Session {
     /// # Errors
     /// [`TrainerError::Write`]; older checkpoints are then untouched.
     pub fn save_checkpoint(&mut self) -> Result<PathBuf, TrainerError> {
-        let path = checkpoint::save(&self.run, &self.state, &self.config, &self.classes)?;
+        let path = checkpoint::save(&self.run, &self.state, &self.config, &self.data)?;
         self.display.note(&format!("checkpoint: {}", path.display()));
         Ok(path)
     }
@@ -205,7 +207,7 @@ impl Session {
     /// [`TrainerError::Write`], [`TrainerError::Weights`].
     pub fn save_snapshot(&mut self) -> Result<PathBuf, TrainerError> {
         let path = self.run.snapshot(self.state.images_seen);
-        snapshot::save(&path, &self.state, &self.config, &self.classes)?;
+        snapshot::save(&path, &self.state, &self.config, &self.data.classes)?;
         self.display.note(&format!("snapshot: {}", path.display()));
         Ok(path)
     }
