@@ -12,6 +12,7 @@ pub mod cuda;
 pub mod custom_function;
 mod error;
 mod ffi;
+pub mod host_memory;
 pub mod ops;
 mod optimizer;
 mod parameters;

@@ -10,6 +10,7 @@ use dim_trainer::{cli::Cli, commands};
 fn main() -> ExitCode {
     #[cfg(unix)]
     restart_with_openmp_settings();
+    dim_torch::host_memory::keep_freed();
     match commands::run(Cli::parse().command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
