@@ -76,7 +76,7 @@ pub fn sample(
     Ok(Tensor::f_cat(&images, 0)?)
 }
 
-/// The classes 0, 1, 2, … over and over, as many as there are images.
+/// `classes` in turn, over and over, one for each of `count` images.
 pub fn cycle_classes(classes: &[i64], count: usize) -> Vec<i64> {
     classes.iter().copied().cycle().take(count).collect()
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dim_model::DimConfig;
 use dim_model::weights::WeightFile;
 use dim_torch::ParameterSpec;
 
@@ -18,7 +17,7 @@ use crate::train::checkpoint;
 pub(super) fn run(arguments: InspectArgs) -> Result<u8, TrainerError> {
     let InspectArgs { config, weights, run, set } = arguments;
     if let Some(path) = config {
-        print_network(&Config::load(&path, &set)?.model);
+        print_network(&Config::load(&path, &set)?);
     }
     if let Some(path) = weights {
         inspect_weights(&path)?;
@@ -35,7 +34,7 @@ fn inspect_weights(path: &Path) -> Result<(), TrainerError> {
         file.entries().iter().map(|entry| ParameterSpec::new(entry.name.clone(), &entry.shape)).collect();
     println!("{}: {} tensors", path.display(), thousands(specs.len() as u64));
     match snapshot::config_of(&file)? {
-        Some(config) => print_network(&config.model),
+        Some(config) => print_network(&config),
         None => {
             print_parts(&specs);
             println!("\nThe file carries no configuration; `inspect --config` shows token counts and costs.");
@@ -46,7 +45,7 @@ fn inspect_weights(path: &Path) -> Result<(), TrainerError> {
 
 fn inspect_run(run: &RunFolder) -> Result<(), TrainerError> {
     let config = Config::load(&run.config(), &[])?;
-    print_network(&config.model);
+    print_network(&config);
     println!("\ncheckpoints");
     let checkpoints = checkpoint::list(run)?;
     for path in &checkpoints {
@@ -67,7 +66,8 @@ fn inspect_run(run: &RunFolder) -> Result<(), TrainerError> {
     Ok(())
 }
 
-fn print_network(config: &DimConfig) {
+fn print_network(config: &Config) {
+    let (config, data_size) = (&config.model, config.autoencoder.as_ref().map(|_| config.data_size()));
     let specs = config.parameter_specs();
     let total = print_parts(&specs);
     let grid = config.table_grid();
@@ -76,8 +76,13 @@ fn print_network(config: &DimConfig) {
     let share = |value: u64| format!("{:.1} %", 100.0 * value as f64 / cost.total() as f64);
 
     println!(
-        "\nfor one image of {} x {} x {} ({} x {} patches)",
-        config.in_channels, config.image_size, config.image_size, grid.rows, grid.columns
+        "\nfor one input of {} x {} x {}{} ({} x {} patches)",
+        config.in_channels,
+        config.image_size,
+        config.image_size,
+        data_size.map_or_else(String::new, |size| format!(", the latent of a {size} x {size} image")),
+        grid.rows,
+        grid.columns
     );
     println!("  {:<42}{:>14}", "tokens, conditions and padding included", thousands(grid.tokens() as u64));
     println!("  {:<42}{:>14}  every matrix product of a forward pass", "GMAC", gmac(cost.total()));

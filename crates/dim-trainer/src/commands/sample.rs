@@ -23,6 +23,10 @@ const BATCH_SIZE: usize = 16;
 
 pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     let subject = find(&arguments)?;
+    if subject.config.autoencoder.is_some() {
+        let message = "this network draws latents, and turning latents into pictures is not available yet";
+        return Err(TrainerError::Unsupported(message.to_owned()));
+    }
     let request = request(&arguments, &subject)?;
     let compute = Compute::start(arguments.compute, subject.config.train.threads)?;
     let precision = compute.precision(subject.config.train.precision)?;
