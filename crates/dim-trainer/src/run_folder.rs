@@ -61,20 +61,28 @@ impl RunFolder {
         self.path.join("samples").join(file_name(images_seen, "png"))
     }
 
-    /// Makes the folder ready for a new run. With `overwrite`, the files of an earlier run in it are removed, and nothing else.
+    /// Refuses a folder that holds a run already. Configuration and logs alone are no run: they are what is left of one that
+    /// failed before it got anywhere.
     ///
     /// # Errors
-    /// [`TrainerError::RunExists`] if it holds a run and `overwrite` is false; [`TrainerError::Write`].
-    pub fn create(&self, overwrite: bool) -> Result<(), TrainerError> {
-        let earlier = self.files()?;
-        // Configuration and logs alone are what is left of a run that failed before it got anywhere.
-        let worth =
-            earlier.iter().find(|path| FOLDERS.iter().any(|(folder, _)| path.starts_with(self.path.join(folder))));
-        if let (Some(found), false) = (worth, overwrite) {
-            let found = found.strip_prefix(&self.path).unwrap_or(found).display().to_string();
-            return Err(TrainerError::RunExists { path: self.path.clone(), found });
+    /// [`TrainerError::RunExists`]; [`TrainerError::Read`].
+    pub fn refuse_existing(&self) -> Result<(), TrainerError> {
+        let of_value = |path: &PathBuf| FOLDERS.iter().any(|(folder, _)| path.starts_with(self.path.join(folder)));
+        match self.files()?.into_iter().find(of_value) {
+            None => Ok(()),
+            Some(found) => {
+                let found = found.strip_prefix(&self.path).unwrap_or(&found).display().to_string();
+                Err(TrainerError::RunExists { path: self.path.clone(), found })
+            }
         }
-        for file in earlier {
+    }
+
+    /// Makes the folder ready for a new run: the files of an earlier run in it are removed, and nothing else.
+    ///
+    /// # Errors
+    /// [`TrainerError::Read`] or [`TrainerError::Write`].
+    pub fn clear(&self) -> Result<(), TrainerError> {
+        for file in self.files()? {
             fs::remove_file(&file).map_err(|source| TrainerError::write(&file, source))?;
         }
         self.create_folders()
@@ -131,10 +139,12 @@ mod tests {
     fn a_run_is_not_overwritten_unless_asked() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::new(folder.path().join("run"));
-        run.create(false).unwrap();
-        run.create(false).unwrap();
+        run.refuse_existing().unwrap();
+        run.clear().unwrap();
+        fs::write(run.log(), b"").unwrap();
+        run.refuse_existing().unwrap();
         fs::write(run.checkpoint(128), b"").unwrap();
-        let error = run.create(false).unwrap_err().to_string();
+        let error = run.refuse_existing().unwrap_err().to_string();
         assert!(error.contains("checkpoints/000000000128.safetensors") && error.contains("--overwrite"), "{error}");
     }
 
@@ -142,7 +152,7 @@ mod tests {
     fn overwriting_removes_the_run_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::new(folder.path());
-        run.create(false).unwrap();
+        run.clear().unwrap();
         let foreign = [
             folder.path().join("notes.txt"),
             run.checkpoints().join("best.safetensors"),
@@ -153,7 +163,7 @@ mod tests {
         {
             fs::write(path, b"").unwrap();
         }
-        run.create(true).unwrap();
+        run.clear().unwrap();
         assert!(foreign.iter().all(|path| path.exists()));
         assert!(
             [run.config(), run.log(), run.checkpoint(8), run.samples(8), run.snapshot(8)]

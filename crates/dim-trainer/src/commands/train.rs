@@ -23,8 +23,8 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
     let precision = compute.precision(config.train.precision)?;
     let source = open_data(&config)?;
 
-    if arguments.resume.is_none() {
-        run.create(arguments.overwrite)?; // before the long work, and only when all else is in order
+    if arguments.resume.is_none() && !arguments.overwrite {
+        run.refuse_existing()?;
     }
     let mut state = TrainState::zeros(&config, compute.device, precision)?;
     let start = match arguments.resume {
@@ -39,6 +39,7 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
                 Some(path) => state.start_from(path)?,
                 None => state.initialise(config.train.seed)?,
             }
+            run.clear()?; // last, for the initial weights may stand in it
             Start::Fresh
         }
     };
