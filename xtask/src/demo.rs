@@ -32,6 +32,9 @@ struct Preset {
     run: &'static str,
 }
 
+/// Longest time that the demo trains; on a slow machine it then ends with fewer images.
+const TIME_LIMIT_MINUTES: &str = "11";
+
 const ON_CPU: Preset = Preset { config: "configs/demo.toml", run: "runs/demo" };
 const ON_GPU: Preset = Preset { config: "configs/demo-gpu.toml", run: "runs/demo-gpu" };
 
@@ -59,7 +62,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
                 return Ok(Outcome::Skipped("the run is finished".to_owned()));
             }
             let mut command = trainer(workspace, "train");
-            command.args(["--config", preset.config, "--run", preset.run]).args(start.arguments()).args(device);
+            command.args(["--config", preset.config, "--run", preset.run, "--time-limit", TIME_LIMIT_MINUTES]);
+            command.args(start.arguments()).args(device);
             run_cargo(command)
         })
         .inspect_err(|_| println!("`cargo xtask demo` goes on where this stopped, `--fresh` starts over"))?;

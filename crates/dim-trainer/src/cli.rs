@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -60,6 +61,9 @@ pub struct TrainArgs {
     /// Replace the run in the folder.
     #[arg(long, conflicts_with = "resume")]
     pub overwrite: bool,
+    /// End the run after this time even if images are left; --resume goes on with them.
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    pub time_limit: Option<Duration>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub compute: ComputeArgs,
@@ -229,4 +233,11 @@ mod tests {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
+}
+
+/// Minutes as the command line gives them, such as 11 or 0.5.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a number of minutes above 0, got `{text}`");
+    let minutes: f64 = text.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|limit| !limit.is_zero()).ok_or_else(wrong)
 }

@@ -182,3 +182,16 @@ fn micro_batches_change_only_the_rounding() {
     let output = place.train("whole", &["--resume", "--set", "train.micro_batch_size=2", "--set", "train.images=24"]);
     assert!(output.contains("agree to rounding, not bit for bit"), "{output}");
 }
+
+#[test]
+fn run_whose_time_was_up_ends_in_order_and_can_go_on() {
+    let place = Place::new();
+    let expected = undisturbed(&place);
+    // The limit passes during the first step, whatever the machine.
+    let message = place.train("cut", &["--time-limit", "0.000001"]);
+    assert!(message.contains("the time was up with 124 images left"), "{message}");
+    assert_eq!(place.files("cut/snapshots").len(), 1, "what is there is usable");
+    place.train("cut", &["--resume"]);
+    assert!(snapshot(&place, "cut") == expected, "the weights differ");
+    place.fails(&["train", "--config", "config.toml", "--time-limit", "0"], 2, &["number of minutes above 0", "`0`"]);
+}

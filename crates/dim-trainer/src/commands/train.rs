@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dim_data::ImageSource;
 
@@ -54,8 +55,13 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
         run.path().display()
     );
     let mut session = Session::new(config, run.clone(), state, source, start)?;
+    session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));
     match train(&mut session)? {
         Outcome::Finished => {
+            let left = session.config.train.images.saturating_sub(session.state.images_seen);
+            if left > 0 {
+                eprintln!("the time was up with {} images left; --resume goes on with them", thousands(left));
+            }
             eprintln!("done: {}", run.snapshot(session.state.images_seen).display());
             Ok(0)
         }

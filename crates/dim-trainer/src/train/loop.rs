@@ -7,7 +7,7 @@ use crate::error::TrainerError;
 /// How a session of training ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All images were seen.
+    /// All images were seen, or the time was up.
     Finished,
     /// Somebody asked the process to stop; the state is saved.
     Interrupted {
@@ -16,7 +16,7 @@ pub enum Outcome {
     },
 }
 
-/// Trains until all images are seen or somebody asks to stop.
+/// Trains until all images are seen, the time is up or somebody asks to stop.
 ///
 /// # Errors
 /// The first thing that goes wrong; checkpoints saved before it are good.
@@ -37,7 +37,7 @@ pub fn train(session: &mut Session) -> Result<Outcome, TrainerError> {
             session.save_checkpoint()?;
             return Ok(Outcome::Interrupted { exit_code });
         }
-        if session.state.images_seen >= images {
+        if session.is_over() {
             session.report(lr)?;
             break; // what is due at the end comes below, also for a run that was killed right here
         }

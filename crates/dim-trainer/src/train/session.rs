@@ -2,10 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use dim_data::{ImageSource, Loader, LoaderConfig, Order};
 use dim_diffusion::objective::{Objective, ObjectiveOptions};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
 use super::gradients::Loss;
@@ -44,6 +45,8 @@ pub struct Session {
     pub window: Window,
     /// Whether somebody asked to stop.
     pub stop: StopRequest,
+    /// When the session ends even if images are left.
+    pub deadline: Option<Instant>,
     run: RunFolder,
     data: DataSummary,
     loader: Loader,
@@ -95,6 +98,7 @@ impl Session {
             window: Window::new(config.train.batch_size, last.map_or(0.0, |record| record.elapsed_s)),
             stop: StopRequest::listen()
                 .map_err(|source| TrainerError::Usage(format!("cannot listen for signals: {source}")))?,
+            deadline: None,
             display: Display::new(config.train.images, images_seen),
             config,
             run,
@@ -121,12 +125,14 @@ impl Session {
         let shape = [batch.len(), batch.channels, batch.size, batch.size].map(|size| size as i64);
         let images = Tensor::f_from_slice(&batch.images)?.f_view(shape)?;
         let class = if self.config.unconditional() { None } else { Some(Tensor::f_from_slice(&batch.classes)?) };
-        let images = match self.device() {
-            Device::Cpu => images,
-            // From pinned memory the copy runs beside the computation, and the host does not wait for it.
-            device => images.f_pin_memory(device)?.f_to_device_(device, Kind::Float, true, false)?,
-        };
+        let images = images.f_to_device(self.device())?;
         Ok(DeviceBatch { images, class })
+    }
+
+    /// Whether all images were seen, or the time is up.
+    pub fn is_over(&self) -> bool {
+        self.state.images_seen >= self.config.train.images
+            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Reads the losses since the last report, which waits for the device, and writes them to logs and display.
