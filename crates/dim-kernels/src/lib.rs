@@ -24,9 +24,11 @@ mod lanes;
 mod pool;
 mod rows;
 mod token_map;
+mod vector_units;
 mod view;
 
 pub use device::Queue;
 pub use error::KernelError;
 pub use token_map::TokenMap;
+pub use vector_units::VectorUnits;
 pub use view::{DType, Device, TensorView, TensorViewMut};

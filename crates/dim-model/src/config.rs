@@ -66,6 +66,9 @@ pub struct DimConfig {
     pub long_skip: Option<LongSkip>,
 }
 
+/// Makes a preset's configuration.
+type Preset = fn() -> DimConfig;
+
 const fn default_d_state() -> usize {
     16
 }
@@ -124,7 +127,7 @@ impl DimConfig {
     }
 
     /// Every preset by name.
-    pub const PRESETS: [(&'static str, fn() -> Self); 5] = [
+    pub const PRESETS: [(&'static str, Preset); 5] = [
         ("dim_s_2", Self::dim_s_2),
         ("dim_l_2", Self::dim_l_2),
         ("dim_h_2", Self::dim_h_2),

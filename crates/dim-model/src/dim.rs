@@ -42,8 +42,11 @@ pub struct ForwardOptions {
     pub skip_tuning: Option<SkipTuning>,
 }
 
-/// Shown every intermediate by name, in canonical token order; by default nobody looks.
-pub(crate) struct Observer<'a>(pub(crate) Option<&'a mut dyn FnMut(&str, &Tensor)>);
+/// Looks at an intermediate: its name, and the tensor in canonical token order.
+type Look<'a> = dyn FnMut(&str, &Tensor) + 'a;
+
+/// Shown every intermediate; by default nobody looks.
+pub(crate) struct Observer<'a>(pub(crate) Option<&'a mut Look<'a>>);
 
 impl Observer<'_> {
     /// Shows `tensor`; its name is made only if somebody looks.

@@ -1,4 +1,5 @@
 // The few tensor operations that tch does not expose.
+#include <ATen/Context.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
@@ -25,6 +26,18 @@ char* dim_fused_adamw(const Tensor* values, const Tensor* gradients, const Tenso
             steps{*step};
         at::_fused_adamw_(parameters, grads, first, second, /*max_exp_avg_sqs=*/{}, steps, lr, beta1, beta2,
                           weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false);
+    });
+}
+
+/// Lets libtorch take the variants of its GPU operations that give the same bits twice. Where there is none it warns.
+char* dim_prefer_deterministic() {
+    return dim::guarded([&] {
+        auto& context = at::globalContext();
+        context.setBenchmarkCuDNN(false);
+        context.setDeterministicCuDNN(true);
+        context.setDeterministicAlgorithms(true, /*warn_only=*/true);
+        // Every buffer of ours is written whole before it is read; filling them first would only cost time.
+        context.setDeterministicFillUninitializedMemory(false);
     });
 }
 

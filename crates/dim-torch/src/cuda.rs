@@ -8,6 +8,9 @@ use crate::{TorchError, ffi};
 
 /// Loads libtorch's CUDA half when it is there and tells whether a GPU can be used. Call it once, before any tensor.
 ///
+/// On a GPU, libtorch is asked for the variants of its operations that give the same bits twice: a run that is stopped and
+/// resumed is then the run that was not.
+///
 /// A Rust program is linked against `libtorch_cpu` alone, so that one binary serves machines with and without a GPU;
 /// `libtorch_cuda.so` registers its kernels when it is opened.
 #[must_use]
@@ -21,7 +24,13 @@ pub fn start() -> bool {
             std::mem::forget(library); // its kernels stay registered for the life of the program
         }
     }
-    tch::Cuda::is_available()
+    let available = tch::Cuda::is_available();
+    if available {
+        // SAFETY: the callee sets flags of libtorch's global context, before any other thread uses it. A failure is not
+        // worth stopping for: the results are right either way.
+        let _ = ffi::check(unsafe { ffi::dim_prefer_deterministic() });
+    }
+    available
 }
 
 /// Whether `device` computes in bf16 at full speed.

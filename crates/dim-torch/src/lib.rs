@@ -1,7 +1,7 @@
 //! What tch lacks: differentiable operations over `dim-kernels`, flat parameter buffers with their optimiser, and
 //! the start-up of CUDA. The only crate that sees both tensors and kernels.
 //!
-//! Data goes one way: a tensor is viewed ([`bridge`]), a kernel runs on the view (`dim-kernels`), and
+//! Data goes one way: a tensor is viewed (`bridge`), a kernel runs on the view (`dim-kernels`), and
 //! [`custom_function`] records the operation in libtorch's autograd graph.
 
 // The bridge hands tensors to C++ and to kernels as raw pointers; every block says why that is sound.

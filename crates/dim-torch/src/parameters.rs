@@ -112,13 +112,11 @@ impl Parameters {
     }
 
     /// The flat f32 buffer of all values; gaps between parameters are zero.
-    #[must_use]
     pub fn values(&self) -> Tensor {
         self.values.shallow_clone()
     }
 
     /// The flat f32 buffer of all gradients; `None` for parameters that are not trained.
-    #[must_use]
     pub fn gradients(&self) -> Option<Tensor> {
         self.gradients.as_ref().map(Tensor::shallow_clone)
     }

@@ -54,7 +54,7 @@ fn optimiser_follows_the_definition_of_adamw() {
         loss(&parameters).backward();
         let mut gradient = parameters.gradients().unwrap().to_kind(Kind::Double);
         let norm = gradient.norm().double_value(&[]);
-        gradient = gradient * (1.5 / norm).min(1.0);
+        gradient *= (1.5 / norm).min(1.0);
         let reported = optimizer.step(&parameters, 1e-2).unwrap().double_value(&[]);
         assert!((reported / norm - 1.0).abs() < 1e-5, "the norm before clipping is reported");
 

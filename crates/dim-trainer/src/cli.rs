@@ -201,6 +201,13 @@ pub struct VerifyArgs {
     pub threads: Option<u16>,
 }
 
+/// Minutes as the command line gives them, such as 11 or 0.5.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a number of minutes above 0, got `{text}`");
+    let minutes: f64 = text.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|limit| !limit.is_zero()).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -233,11 +240,4 @@ mod tests {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
-}
-
-/// Minutes as the command line gives them, such as 11 or 0.5.
-fn minutes(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("expected a number of minutes above 0, got `{text}`");
-    let minutes: f64 = text.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|limit| !limit.is_zero()).ok_or_else(wrong)
 }

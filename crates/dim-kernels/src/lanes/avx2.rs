@@ -38,7 +38,7 @@ impl Lanes for Avx2 {
     type V = __m256;
 
     const COUNT: usize = COUNT;
-    const STATES_IN_REGISTERS: usize = 8;
+    const REGISTERS: usize = 16;
 
     #[inline(always)]
     fn enter<T: Task<Self>>(self, task: T) {
@@ -48,12 +48,6 @@ impl Lanes for Avx2 {
         }
         // SAFETY: `self` proves that the processor has the features.
         unsafe { inside(self, task) }
-    }
-
-    #[inline(always)]
-    fn splat(self, value: f32) -> __m256 {
-        // SAFETY: `self` proves that the processor has the instruction.
-        unsafe { _mm256_set1_ps(value) }
     }
 
     #[inline(always)]
@@ -79,9 +73,31 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, from: &[f32]) {
-        // SAFETY: a prefetch touches no memory that the program can see.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().cast()) }
+    fn prefetch(self, from: &[f32], at: usize) {
+        // SAFETY: a prefetch touches nothing that the program can see, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.as_ptr().wrapping_add(at).cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_to_write(self, to: &[f32], at: usize) {
+        // SAFETY: a prefetch touches nothing that the program can see, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.as_ptr().wrapping_add(at).cast()) }
+    }
+
+    #[inline(always)]
+    fn sum(self, a: __m256) -> f32 {
+        // SAFETY: `self` proves that the processor has the instructions.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        // SAFETY: `self` proves that the processor has the instruction.
+        unsafe { _mm256_set1_ps(value) }
     }
 
     instructions! {
@@ -93,6 +109,12 @@ impl Lanes for Avx2 {
         neg_mul_add(a, b, c) = _mm256_fnmadd_ps;
         max(a, b) = _mm256_max_ps;
         min(a, b) = _mm256_min_ps;
+    }
+
+    #[inline(always)]
+    fn invert(self, a: __m256) -> __m256 {
+        // SAFETY: `self` proves that the processor has the instruction.
+        unsafe { _mm256_div_ps(_mm256_set1_ps(1.0), a) }
     }
 
     #[inline(always)]
@@ -113,16 +135,6 @@ impl Lanes for Avx2 {
         unsafe {
             let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(power));
             _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), power))
-        }
-    }
-
-    #[inline(always)]
-    fn sum(self, a: __m256) -> f32 {
-        // SAFETY: `self` proves that the processor has the instructions.
-        unsafe {
-            let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
         }
     }
 }

@@ -27,14 +27,11 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     /// Lanes of a vector.
     const COUNT: usize;
 
-    /// How many states of a scan the registers hold beside everything else: 16 or 8.
-    const STATES_IN_REGISTERS: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
 
     /// Runs a task that is compiled for this instruction set.
     fn enter<T: Task<Self>>(self, task: T);
-
-    /// The same number in every lane.
-    fn splat(self, value: f32) -> Self::V;
 
     /// The first numbers of a slice; lanes beyond its end are zero.
     fn load(self, from: &[f32]) -> Self::V;
@@ -42,8 +39,38 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     /// Overwrites the first numbers of a slice; lanes beyond its end are dropped.
     fn store(self, value: Self::V, to: &mut [f32]);
 
-    /// Asks the cache for the line that holds the first number of a slice.
-    fn prefetch(self, from: &[f32]);
+    /// Asks the cache for the line that holds the number at an index.
+    fn prefetch(self, from: &[f32], at: usize);
+
+    /// [`Lanes::prefetch`] for a line that will be written.
+    fn prefetch_to_write(self, to: &[f32], at: usize);
+
+    /// The sum over the lanes, in an order that depends on [`Lanes::COUNT`] alone.
+    fn sum(self, a: Self::V) -> f32;
+
+    /// Adds the sum over the lanes of every vector to a number.
+    #[inline(always)]
+    fn add_sums<const N: usize>(self, vectors: [Self::V; N], sums: &mut [f32; N]) {
+        for i in 0..N {
+            sums[i] += self.sum(vectors[i]);
+        }
+    }
+
+    /// `2^x` of finite numbers: zero where that is below the normal numbers or a subnormal number, infinity where it
+    /// overflows.
+    ///
+    /// Several vectors at once, because the steps of one wait for each other, and a processor looks ahead only so far.
+    #[inline(always)]
+    fn exp2<const W: usize>(self, x: [Self::V; W]) -> [Self::V; W] {
+        let mut powers = x;
+        for power in &mut powers {
+            *power = exponential::exp2(self, *power);
+        }
+        powers
+    }
+
+    /// The same number in every lane.
+    fn splat(self, value: f32) -> Self::V;
 
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
@@ -53,9 +80,6 @@ pub(crate) trait Lanes: Copy + Send + Sync {
 
     /// `a b`
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
-
-    /// `a / b`
-    fn div(self, a: Self::V, b: Self::V) -> Self::V;
 
     /// `a b + c`, rounded once where the instruction set can.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
@@ -72,28 +96,17 @@ pub(crate) trait Lanes: Copy + Send + Sync {
     /// `-|a|`
     fn neg_abs(self, a: Self::V) -> Self::V;
 
+    /// `1 / a`, for `a` and its inverse among the normal numbers.
+    fn invert(self, a: Self::V) -> Self::V;
+
+    /// `a / b`, rounded once.
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+
     /// `yes` where `a < b`, `no` elsewhere (also where one of them is NaN).
     fn select_less(self, a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V;
 
     /// `a` times two to the power of the integer in the low bits of `power`, by adding to the exponent's bits.
     fn shift_exponent(self, a: Self::V, power: Self::V) -> Self::V;
-
-    /// The sum over the lanes, in an order that depends on [`Lanes::COUNT`] alone.
-    fn sum(self, a: Self::V) -> f32;
-
-    /// `2^x`: zero where that is below the normal numbers or a subnormal number, infinity where it overflows.
-    #[inline(always)]
-    fn exp2(self, x: Self::V) -> Self::V {
-        exponential::exp2_by_polynomial(self, x)
-    }
-
-    /// The sum over the lanes of every vector.
-    #[inline(always)]
-    fn sums(self, vectors: &[Self::V], sums: &mut [f32]) {
-        for (sum, &vector) in sums.iter_mut().zip(vectors) {
-            *sum = self.sum(vector);
-        }
-    }
 
     /// Zero in every lane.
     #[inline(always)]

@@ -22,16 +22,11 @@ impl Lanes for Portable {
     type V = Eight;
 
     const COUNT: usize = COUNT;
-    const STATES_IN_REGISTERS: usize = 8;
+    const REGISTERS: usize = 16;
 
     #[inline(always)]
     fn enter<T: Task<Self>>(self, task: T) {
         task.run(self);
-    }
-
-    #[inline(always)]
-    fn splat(self, value: f32) -> Eight {
-        Eight([value; COUNT])
     }
 
     #[inline(always)]
@@ -51,7 +46,21 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _from: &[f32]) {}
+    fn prefetch(self, _from: &[f32], _at: usize) {}
+
+    #[inline(always)]
+    fn prefetch_to_write(self, _to: &[f32], _at: usize) {}
+
+    #[inline(always)]
+    fn sum(self, a: Eight) -> f32 {
+        let [a, b, c, d, e, f, g, h] = a.0;
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Eight {
+        Eight([value; COUNT])
+    }
 
     #[inline(always)]
     fn add(self, a: Eight, b: Eight) -> Eight {
@@ -70,7 +79,12 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn div(self, a: Eight, b: Eight) -> Eight {
-        map(a, b, |a, b| a / b)
+        Eight(std::array::from_fn(|lane| a.0[lane] / b.0[lane]))
+    }
+
+    #[inline(always)]
+    fn invert(self, a: Eight) -> Eight {
+        Eight(a.0.map(|a| 1.0 / a))
     }
 
     // Not f32::mul_add: without an instruction for it, that is a call into the math library.
@@ -107,11 +121,5 @@ impl Lanes for Portable {
     #[inline(always)]
     fn shift_exponent(self, a: Eight, power: Eight) -> Eight {
         map(a, power, |a, power| f32::from_bits(a.to_bits().wrapping_add(power.to_bits() << 23)))
-    }
-
-    #[inline(always)]
-    fn sum(self, a: Eight) -> f32 {
-        let [a, b, c, d, e, f, g, h] = a.0;
-        ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
 }

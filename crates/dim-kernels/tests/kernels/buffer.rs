@@ -12,7 +12,7 @@ const BAND: usize = 19;
 
 /// Where the rows of a tensor lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+pub(crate) enum Placement {
     /// One behind the other.
     Contiguous,
     /// With gaps behind every row and every batch, as in a slice of a wider tensor.
@@ -21,7 +21,7 @@ pub enum Placement {
 
 /// A tensor between guards.
 #[derive(Clone, Debug)]
-pub struct Buffer {
+pub(crate) struct Buffer {
     memory: Vec<f32>,
     shape: Vec<usize>,
     strides: Vec<usize>,
@@ -29,7 +29,7 @@ pub struct Buffer {
 
 impl Buffer {
     /// A tensor of NaNs, to be overwritten.
-    pub fn unwritten(shape: &[usize], placement: Placement) -> Self {
+    pub(crate) fn unwritten(shape: &[usize], placement: Placement) -> Self {
         let (row_gap, batch_gap) = match placement {
             Placement::Contiguous => (0, 0),
             Placement::Strided => (13, 5),
@@ -44,7 +44,7 @@ impl Buffer {
     }
 
     /// A tensor of given elements.
-    pub fn of(values: &[f32], shape: &[usize], placement: Placement) -> Self {
+    pub(crate) fn of(values: &[f32], shape: &[usize], placement: Placement) -> Self {
         let mut buffer = Self::unwritten(shape, placement);
         let offsets = buffer.offsets();
         assert_eq!(values.len(), offsets.len());
@@ -54,20 +54,20 @@ impl Buffer {
         buffer
     }
 
-    pub fn view(&self) -> TensorView<'_> {
+    pub(crate) fn view(&self) -> TensorView<'_> {
         let pointer = self.memory[BAND..].as_ptr().cast();
         // SAFETY: the elements that shape and strides name lie in `memory`, which is borrowed as long as the view lives.
         unsafe { TensorView::from_raw_parts(pointer, DType::F32, Device::Cpu, &self.shape, &self.strides) }.unwrap()
     }
 
-    pub fn view_mut(&mut self) -> TensorViewMut<'_> {
+    pub(crate) fn view_mut(&mut self) -> TensorViewMut<'_> {
         let pointer = self.memory[BAND..].as_mut_ptr().cast();
         // SAFETY: as above; the borrow is exclusive.
         unsafe { TensorViewMut::from_raw_parts(pointer, DType::F32, Device::Cpu, &self.shape, &self.strides) }.unwrap()
     }
 
     /// The elements in order, after checking that nothing else was touched.
-    pub fn values(&self) -> Vec<f32> {
+    pub(crate) fn values(&self) -> Vec<f32> {
         let offsets = self.offsets();
         let mut is_element = vec![false; self.memory.len()];
         for &offset in &offsets {
@@ -89,7 +89,7 @@ impl Buffer {
 }
 
 /// Uniform numbers in a range.
-pub fn random(seed: u64, name: &str, len: usize, low: f32, high: f32) -> Vec<f32> {
+pub(crate) fn random(seed: u64, name: &str, len: usize, low: f32, high: f32) -> Vec<f32> {
     let stream = name.bytes().fold(0, |hash: u64, byte| hash.wrapping_mul(257).wrapping_add(u64::from(byte)));
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(stream);
@@ -97,21 +97,25 @@ pub fn random(seed: u64, name: &str, len: usize, low: f32, high: f32) -> Vec<f32
 }
 
 /// A random permutation.
-pub fn permutation(seed: u64, len: usize) -> Vec<u32> {
+pub(crate) fn permutation(seed: u64, len: usize) -> Vec<u32> {
     let keys = random(seed, "permutation", len, 0.0, 1.0);
     let mut steps: Vec<u32> = (0..len as u32).collect();
     steps.sort_by(|&i, &j| keys[i as usize].total_cmp(&keys[j as usize]));
     steps
 }
 
-pub fn to_f64(values: &[f32]) -> Vec<f64> {
+pub(crate) fn to_f64(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
 
 /// Checks every element, relative to the largest one of the truth.
-pub fn assert_close(what: &str, got: &[f32], truth: &[f64], tolerance: f64) {
+///
+/// An element is a sum of `terms` numbers around one. Its roundings are those of its partial sums, around `sqrt(terms)`,
+/// also where the terms happen to cancel, so the error is never taken relative to less than that; 0 for no such sum.
+pub(crate) fn assert_close(what: &str, got: &[f32], truth: &[f64], terms: usize, tolerance: f64) {
     assert_eq!(got.len(), truth.len(), "{what}: number of elements");
-    let largest = truth.iter().fold(1e-30_f64, |largest, value| largest.max(value.abs()));
+    let least = (terms as f64).sqrt().max(1e-30);
+    let largest = truth.iter().fold(least, |largest, value| largest.max(value.abs()));
     for (at, (&got, &truth)) in got.iter().zip(truth).enumerate() {
         let error = (f64::from(got) - truth).abs() / largest;
         assert!(error <= tolerance, "{what}[{at}] is {got}, not {truth}: {error:.2e} of the largest, {largest:.3e}");

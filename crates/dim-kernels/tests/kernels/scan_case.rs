@@ -7,25 +7,25 @@ use crate::buffer::{Buffer, Placement, assert_close, permutation, random, to_f64
 
 /// What a test varies.
 #[derive(Clone, Copy, Debug)]
-pub struct Case {
-    pub batch: usize,
-    pub token: usize,
-    pub channel: usize,
-    pub state: usize,
-    pub d: bool,
-    pub z: bool,
-    pub delta_bias: bool,
-    pub delta_softplus: bool,
-    pub initial_state: bool,
-    pub last_state: bool,
-    pub token_map: bool,
-    pub placement: Placement,
-    pub seed: u64,
+pub(crate) struct Case {
+    pub(crate) batch: usize,
+    pub(crate) token: usize,
+    pub(crate) channel: usize,
+    pub(crate) state: usize,
+    pub(crate) d: bool,
+    pub(crate) z: bool,
+    pub(crate) delta_bias: bool,
+    pub(crate) delta_softplus: bool,
+    pub(crate) initial_state: bool,
+    pub(crate) last_state: bool,
+    pub(crate) token_map: bool,
+    pub(crate) placement: Placement,
+    pub(crate) seed: u64,
 }
 
 impl Case {
     /// Everything that can be given is.
-    pub fn full(batch: usize, token: usize, channel: usize, state: usize) -> Self {
+    pub(crate) fn full(batch: usize, token: usize, channel: usize, state: usize) -> Self {
         Self {
             batch,
             token,
@@ -47,55 +47,55 @@ impl Case {
         reference::Sizes { batch: self.batch, token: self.token, channel: self.channel, state: self.state }
     }
 
-    pub fn sequence(&self) -> [usize; 3] {
+    pub(crate) fn sequence(&self) -> [usize; 3] {
         [self.batch, self.token, self.channel]
     }
 
-    pub fn matrix(&self) -> [usize; 3] {
+    pub(crate) fn matrix(&self) -> [usize; 3] {
         [self.batch, self.token, self.state]
     }
 
-    pub fn states(&self) -> [usize; 3] {
+    pub(crate) fn states(&self) -> [usize; 3] {
         [self.batch, self.channel, self.state]
     }
 }
 
 /// The inputs, and the gradients that come from above.
 #[derive(Clone, Debug)]
-pub struct Inputs {
-    pub case: Case,
-    pub u: Vec<f32>,
-    pub delta: Vec<f32>,
-    pub a: Vec<f32>,
-    pub b: Vec<f32>,
-    pub c: Vec<f32>,
-    pub d: Option<Vec<f32>>,
-    pub z: Option<Vec<f32>>,
-    pub delta_bias: Option<Vec<f32>>,
-    pub initial_state: Option<Vec<f32>>,
-    pub token_map: Option<TokenMap>,
-    pub grad_out: Vec<f32>,
-    pub grad_last_state: Option<Vec<f32>>,
+pub(crate) struct Inputs {
+    pub(crate) case: Case,
+    pub(crate) u: Vec<f32>,
+    pub(crate) delta: Vec<f32>,
+    pub(crate) a: Vec<f32>,
+    pub(crate) b: Vec<f32>,
+    pub(crate) c: Vec<f32>,
+    pub(crate) d: Option<Vec<f32>>,
+    pub(crate) z: Option<Vec<f32>>,
+    pub(crate) delta_bias: Option<Vec<f32>>,
+    pub(crate) initial_state: Option<Vec<f32>>,
+    pub(crate) token_map: Option<TokenMap>,
+    pub(crate) grad_out: Vec<f32>,
+    pub(crate) grad_last_state: Option<Vec<f32>>,
 }
 
 /// What forward and backward wrote.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Results {
-    pub out: Vec<f32>,
-    pub last_state: Option<Vec<f32>>,
-    pub u: Vec<f32>,
-    pub delta: Vec<f32>,
-    pub a: Vec<f32>,
-    pub b: Vec<f32>,
-    pub c: Vec<f32>,
-    pub d: Option<Vec<f32>>,
-    pub z: Option<Vec<f32>>,
-    pub delta_bias: Option<Vec<f32>>,
-    pub initial_state: Option<Vec<f32>>,
+pub(crate) struct Results {
+    pub(crate) out: Vec<f32>,
+    pub(crate) last_state: Option<Vec<f32>>,
+    pub(crate) u: Vec<f32>,
+    pub(crate) delta: Vec<f32>,
+    pub(crate) a: Vec<f32>,
+    pub(crate) b: Vec<f32>,
+    pub(crate) c: Vec<f32>,
+    pub(crate) d: Option<Vec<f32>>,
+    pub(crate) z: Option<Vec<f32>>,
+    pub(crate) delta_bias: Option<Vec<f32>>,
+    pub(crate) initial_state: Option<Vec<f32>>,
 }
 
 impl Inputs {
-    pub fn random(case: Case) -> Self {
+    pub(crate) fn random(case: Case) -> Self {
         let Case { batch, token, channel, state, seed, .. } = case;
         let sequence = batch * token * channel;
         let draw = |name, len, low, high| random(seed, name, len, low, high);
@@ -120,7 +120,7 @@ impl Inputs {
     }
 
     /// Runs forward and backward on the CPU, on guarded memory full of NaNs.
-    pub fn run(&self) -> Results {
+    pub(crate) fn run(&self) -> Results {
         let Case { channel, state, placement, .. } = self.case;
         let [sequence, matrix, states] = [self.case.sequence(), self.case.matrix(), self.case.states()];
         let given = |values: &[f32], shape: &[usize]| Buffer::of(values, shape, placement);
@@ -190,7 +190,7 @@ impl Inputs {
     }
 
     /// Runs the reference on the same inputs.
-    pub fn run_reference(&self) -> (reference::Outputs, reference::Gradients) {
+    pub(crate) fn run_reference(&self) -> (reference::Outputs, reference::Gradients) {
         let maybe = |values: &Option<Vec<f32>>| values.as_deref().map(to_f64);
         let [u, delta, a, b, c] = [&self.u, &self.delta, &self.a, &self.b, &self.c].map(|values| to_f64(values));
         let (d, z, delta_bias) = (maybe(&self.d), maybe(&self.z), maybe(&self.delta_bias));
@@ -216,24 +216,25 @@ impl Inputs {
 }
 
 /// Compares everything that a run wrote with the reference.
-pub fn assert_matches_reference(inputs: &Inputs, tolerance: f64) {
+pub(crate) fn assert_matches_reference(inputs: &Inputs, tolerance: f64) {
     let results = inputs.run();
     let (outputs, gradients) = inputs.run_reference();
     let case = inputs.case;
-    let check = |what: &str, got: &Option<Vec<f32>>, truth: &[f64]| {
+    let check = |what: &str, got: &Option<Vec<f32>>, truth: &[f64], terms| {
         if let Some(got) = got {
-            assert_close(&format!("{what} of {case:?}"), got, truth, tolerance);
+            assert_close(&format!("{what} of {case:?}"), got, truth, terms, tolerance);
         }
     };
-    check("out", &Some(results.out), &outputs.out);
-    check("last_state", &results.last_state, &outputs.last_state);
-    check("grad u", &Some(results.u), &gradients.u);
-    check("grad delta", &Some(results.delta), &gradients.delta);
-    check("grad a", &Some(results.a), &gradients.a);
-    check("grad b", &Some(results.b), &gradients.b);
-    check("grad c", &Some(results.c), &gradients.c);
-    check("grad d", &results.d, &gradients.d);
-    check("grad z", &results.z, &gradients.z);
-    check("grad delta_bias", &results.delta_bias, &gradients.delta_bias);
-    check("grad initial_state", &results.initial_state, &gradients.initial_state);
+    let tokens = case.batch * case.token;
+    check("out", &Some(results.out), &outputs.out, 0);
+    check("last_state", &results.last_state, &outputs.last_state, 0);
+    check("grad u", &Some(results.u), &gradients.u, 0);
+    check("grad delta", &Some(results.delta), &gradients.delta, 0);
+    check("grad a", &Some(results.a), &gradients.a, 0);
+    check("grad b", &Some(results.b), &gradients.b, case.channel);
+    check("grad c", &Some(results.c), &gradients.c, case.channel);
+    check("grad d", &results.d, &gradients.d, tokens);
+    check("grad z", &results.z, &gradients.z, 0);
+    check("grad delta_bias", &results.delta_bias, &gradients.delta_bias, tokens);
+    check("grad initial_state", &results.initial_state, &gradients.initial_state, 0);
 }

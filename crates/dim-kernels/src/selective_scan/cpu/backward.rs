@@ -5,10 +5,13 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Inputs;
-use super::block::{self, Block, CHUNK, Constants, load_matrix, load_states, store_states};
+use super::block::{
+    self, Block, CHUNK, ChunkRows, ChunkRowsMut, Constants, decay_step, load_matrix, load_states, prefetch,
+    prefetch_to_write, store_states,
+};
 use super::recurrence::{Advance, BackwardStep, Kept, Recompute, Reverse, for_all_states};
 use super::reduce::{Partial, PartialOfTask};
-use crate::lanes::{self, Kernel, Lanes, gate_and_slope, softplus_and_slope};
+use crate::lanes::{self, Kernel, Lanes, gate_and_slope, softplus, softplus_and_slope};
 use crate::pool::Pool;
 use crate::rows::{Rows, RowsMut};
 use crate::selective_scan::shape::Sizes;
@@ -63,22 +66,23 @@ struct Scratch<V> {
     /// B and C of a chunk, `[step, state]`.
     b: Vec<f32>,
     c: Vec<f32>,
-    /// Their gradients, yet to be summed over the lanes, `[step, state]`.
-    grad_b: Vec<V>,
-    grad_c: Vec<V>,
-    steps: Vec<BackwardStep<V>>,
-    /// `[step, state]`
+    /// Their gradients, summed over the block's channels.
+    grad_b: Vec<f32>,
+    grad_c: Vec<f32>,
+    steps: [BackwardStep<V>; CHUNK],
+    /// `[step, state]`, with one step more for the states after the chunk.
     kept: Vec<Kept<V>>,
 }
 
 impl<V: Copy> Scratch<V> {
     fn new<S: Lanes<V = V>>(s: S, sizes: Sizes) -> Self {
         let Sizes { token, state, .. } = sizes;
-        let tiles = block::tiles::<S>();
+        let tiles = block::tiles(s, sizes);
         let zero = s.zero();
         let step = BackwardStep {
             u: zero,
             delta: zero,
+            decay_step: zero,
             delta_u: zero,
             delta_slope: zero,
             grad_y: zero,
@@ -96,12 +100,29 @@ impl<V: Copy> Scratch<V> {
             grad_delta_bias: vec![zero; tiles],
             b: vec![0.0; CHUNK * state],
             c: vec![0.0; CHUNK * state],
-            grad_b: vec![zero; CHUNK * state],
-            grad_c: vec![zero; CHUNK * state],
-            steps: vec![step; CHUNK],
-            kept: vec![Kept { decay: zero, rest: zero }; CHUNK * state],
+            grad_b: vec![0.0; CHUNK * state],
+            grad_c: vec![0.0; CHUNK * state],
+            steps: [step; CHUNK],
+            kept: vec![Kept { before: zero, decay: zero }; (CHUNK + 1) * state],
         }
     }
+}
+
+/// The rows that a chunk reads.
+struct InputRows<'a> {
+    len: usize,
+    u: ChunkRows<'a>,
+    delta: ChunkRows<'a>,
+    z: Option<ChunkRows<'a>>,
+    grad_out: ChunkRows<'a>,
+}
+
+/// The rows that a chunk overwrites.
+struct ResultRows<'a> {
+    len: usize,
+    u: ChunkRowsMut<'a>,
+    delta: ChunkRowsMut<'a>,
+    z: Option<ChunkRowsMut<'a>>,
 }
 
 /// One block of channels.
@@ -127,7 +148,7 @@ impl<S: Lanes> lanes::Task<S> for Task<'_, S::V> {
     }
 }
 
-impl<V: Copy> Task<'_, V> {
+impl<'a, V: Copy> Task<'a, V> {
     fn steps(&self, chunk: usize) -> Range<usize> {
         chunk * CHUNK..self.pass.inputs.sizes.token.min((chunk + 1) * CHUNK)
     }
@@ -164,19 +185,24 @@ impl<V: Copy> Task<'_, V> {
         let steps = self.steps(chunk);
         let inputs = &self.pass.inputs;
         let states = inputs.sizes.state;
-        let batch = self.block.batch;
+        load_matrix(inputs, inputs.b, self.block.batch, steps.clone(), &mut self.scratch.b);
+        let u = inputs.chunk(inputs.u, &self.block, &steps);
+        let delta = inputs.chunk(inputs.delta, &self.block, &steps);
+        let next = self.steps(chunk + 1);
+        let next = [inputs.u, inputs.delta].map(|rows| inputs.chunk(rows, &self.block, &next));
         let scratch = &mut *self.scratch;
-        load_matrix(inputs, inputs.b, batch, steps.clone(), &mut scratch.b);
-        let of_chunk = block::tiles::<S>() * states;
+        let of_chunk = block::tiles(s, inputs.sizes) * states;
         let (before, after) = scratch.states[chunk * of_chunk..][..2 * of_chunk].split_at_mut(of_chunk);
-        for (tile, channels) in self.block.tiles(s).enumerate() {
+        for tile in 0..self.block.tiles(s).count() {
+            let first = tile * S::COUNT;
             let delta_bias = scratch.constants.delta_bias[tile];
-            for (step, into) in steps.clone().zip(scratch.steps.iter_mut()) {
-                let token = inputs.order.token(step);
-                let u = s.load(inputs.u.columns(batch, token, channels.clone()));
-                let raw = s.add(s.load(inputs.delta.columns(batch, token, channels.clone())), delta_bias);
-                into.delta = if inputs.delta_softplus { lanes::softplus(s, raw) } else { raw };
-                into.delta_u = s.mul(into.delta, u);
+            prefetch(s, &next, first);
+            let loaded = &mut scratch.steps[..steps.len()];
+            for ((step, u), delta) in loaded.iter_mut().zip(&u).zip(&delta) {
+                let raw = s.add(s.load(&delta[first..]), delta_bias);
+                let delta = if inputs.delta_softplus { softplus(s, raw) } else { raw };
+                step.decay_step = decay_step(s, delta);
+                step.delta_u = s.mul(delta, s.load(&u[first..]));
             }
             let tile = tile * states..(tile + 1) * states;
             after[tile.clone()].copy_from_slice(&before[tile.clone()]);
@@ -184,7 +210,7 @@ impl<V: Copy> Task<'_, V> {
                 rate: &scratch.constants.rate[tile.clone()],
                 state: &mut after[tile],
                 b: &scratch.b,
-                steps: &scratch.steps[..steps.len()],
+                steps: loaded,
             };
             for_all_states(s, states, advance);
         }
@@ -196,16 +222,25 @@ impl<V: Copy> Task<'_, V> {
         let steps = self.steps(chunk);
         let inputs = &self.pass.inputs;
         let states = inputs.sizes.state;
-        let batch = self.block.batch;
-        load_matrix(inputs, inputs.b, batch, steps.clone(), &mut self.scratch.b);
-        load_matrix(inputs, inputs.c, batch, steps.clone(), &mut self.scratch.c);
-        self.scratch.grad_b.fill(s.zero());
-        self.scratch.grad_c.fill(s.zero());
-        for (index, channels) in self.block.tiles(s).enumerate() {
-            self.load_steps(s, steps.clone(), index, &channels);
+        load_matrix(inputs, inputs.b, self.block.batch, steps.clone(), &mut self.scratch.b);
+        load_matrix(inputs, inputs.c, self.block.batch, steps.clone(), &mut self.scratch.c);
+        self.scratch.grad_b.fill(0.0);
+        self.scratch.grad_c.fill(0.0);
+        let rows = self.rows(&steps);
+        // SAFETY: the tasks' channels are disjoint, and the borrows end with this chunk.
+        let mut results = unsafe { self.results(&steps) };
+        let next = if chunk == 0 { 0..0 } else { self.steps(chunk - 1) };
+        let next = [inputs.u, inputs.delta, inputs.z.unwrap_or(inputs.u), self.pass.grad_out]
+            .map(|rows| inputs.chunk(rows, &self.block, &next));
+        for index in 0..self.block.tiles(s).count() {
+            prefetch(s, &next, index * S::COUNT);
+            for rows in [Some(&results.u), Some(&results.delta), results.z.as_ref()].into_iter().flatten() {
+                prefetch_to_write(s, rows, index * S::COUNT);
+            }
+            self.load_steps(s, &rows, index);
             let scratch = &mut *self.scratch;
             let tile = index * states..(index + 1) * states;
-            let of_chunk = block::tiles::<S>() * states;
+            let of_chunk = block::tiles(s, inputs.sizes) * states;
             let recompute = Recompute {
                 rate: &scratch.constants.rate[tile.clone()],
                 state: &scratch.states[chunk * of_chunk..][tile.clone()],
@@ -213,7 +248,6 @@ impl<V: Copy> Task<'_, V> {
                 c: &scratch.c,
                 steps: &mut scratch.steps[..steps.len()],
                 kept: &mut scratch.kept,
-                grad_c: &mut scratch.grad_c,
             };
             for_all_states(s, states, recompute);
             let reverse = Reverse {
@@ -225,47 +259,72 @@ impl<V: Copy> Task<'_, V> {
                 steps: &mut scratch.steps[..steps.len()],
                 kept: &scratch.kept,
                 grad_b: &mut scratch.grad_b,
+                grad_c: &mut scratch.grad_c,
             };
             for_all_states(s, states, reverse);
-            self.store_steps(s, steps.clone(), index, &channels);
+            self.store_steps(s, &mut results, index);
         }
         for (l, step) in steps.enumerate() {
             let share = &mut self.partial.matrices[inputs.order.token(step) * 2 * states..][..2 * states];
             let (b, c) = share.split_at_mut(states);
-            s.sums(&self.scratch.grad_b[l * states..][..states], b);
-            s.sums(&self.scratch.grad_c[l * states..][..states], c);
+            b.copy_from_slice(&self.scratch.grad_b[l * states..][..states]);
+            c.copy_from_slice(&self.scratch.grad_c[l * states..][..states]);
         }
+    }
+
+    /// The rows that a chunk reads.
+    #[inline(always)]
+    fn rows(&self, steps: &Range<usize>) -> InputRows<'a> {
+        let inputs = &self.pass.inputs;
+        InputRows {
+            len: steps.len(),
+            u: inputs.chunk(inputs.u, &self.block, steps),
+            delta: inputs.chunk(inputs.delta, &self.block, steps),
+            z: inputs.z.map(|z| inputs.chunk(z, &self.block, steps)),
+            grad_out: inputs.chunk(self.pass.grad_out, &self.block, steps),
+        }
+    }
+
+    /// The rows that a chunk overwrites.
+    ///
+    /// # Safety
+    /// As long as the result lives, nobody may ask for any of the same elements.
+    #[inline(always)]
+    unsafe fn results(&self, steps: &Range<usize>) -> ResultRows<'a> {
+        let gradients = &self.pass.gradients;
+        // SAFETY: the caller answers for it.
+        let rows = |rows: RowsMut<'a>| unsafe { self.pass.inputs.chunk_mut(rows, &self.block, steps) };
+        ResultRows { len: steps.len(), u: rows(gradients.u), delta: rows(gradients.delta), z: gradients.z.map(rows) }
     }
 
     /// Loads a tile's steps and applies what has no recurrence.
     #[inline(always)]
-    fn load_steps<S: Lanes<V = V>>(&mut self, s: S, steps: Range<usize>, tile: usize, channels: &Range<usize>) {
-        let inputs = &self.pass.inputs;
-        let batch = self.block.batch;
-        let constants = &self.scratch.constants;
-        for (step, into) in steps.zip(&mut self.scratch.steps) {
-            let token = inputs.order.token(step);
-            let load = |rows: Rows<'_>| s.load(rows.columns(batch, token, channels.clone()));
-            let u = load(inputs.u);
-            let raw = s.add(load(inputs.delta), constants.delta_bias[tile]);
-            let (delta, delta_slope) =
-                if inputs.delta_softplus { softplus_and_slope(s, raw) } else { (raw, s.splat(1.0)) };
-            let grad_out = load(self.pass.grad_out);
-            let (grad_y, grad_gate) = match inputs.z {
+    fn load_steps<S: Lanes<V = V>>(&mut self, s: S, rows: &InputRows<'_>, tile: usize) {
+        let delta_softplus = self.pass.inputs.delta_softplus;
+        let first = tile * S::COUNT;
+        let (d, delta_bias) = (self.scratch.constants.d[tile], self.scratch.constants.delta_bias[tile]);
+        for (l, step) in self.scratch.steps[..rows.len].iter_mut().enumerate() {
+            let load = |rows: &ChunkRows<'_>| s.load(&rows[l][first..]);
+            let u = load(&rows.u);
+            let raw = s.add(load(&rows.delta), delta_bias);
+            let (delta, delta_slope) = if delta_softplus { softplus_and_slope(s, raw) } else { (raw, s.splat(1.0)) };
+            let grad_out = load(&rows.grad_out);
+            let (grad_y, grad_gate) = match &rows.z {
                 Some(z) => {
                     let (gate, slope) = gate_and_slope(s, load(z));
                     (s.mul(grad_out, gate), s.mul(grad_out, slope))
                 }
                 None => (grad_out, s.zero()),
             };
-            *into = BackwardStep {
+            *step = BackwardStep {
                 u,
                 delta,
+                decay_step: decay_step(s, delta),
                 delta_u: s.mul(delta, u),
                 delta_slope,
                 grad_y,
                 grad_gate,
-                y: s.mul(constants.d[tile], u),
+                y: s.mul(d, u),
                 grad_delta_u: s.zero(),
                 grad_decay: s.zero(),
             };
@@ -274,29 +333,21 @@ impl<V: Copy> Task<'_, V> {
 
     /// Stores the gradients of a tile's steps.
     #[inline(always)]
-    fn store_steps<S: Lanes<V = V>>(&mut self, s: S, steps: Range<usize>, tile: usize, channels: &Range<usize>) {
-        let batch = self.block.batch;
+    fn store_steps<S: Lanes<V = V>>(&mut self, s: S, results: &mut ResultRows<'_>, tile: usize) {
+        let first = tile * S::COUNT;
         let scratch = &mut *self.scratch;
-        let gradients = &self.pass.gradients;
+        let d = scratch.constants.d[tile];
         let (mut grad_d, mut grad_delta_bias) = (scratch.grad_d[tile], scratch.grad_delta_bias[tile]);
-        for (step, from) in steps.zip(&scratch.steps) {
-            let token = self.pass.inputs.order.token(step);
-            let grad_u = s.mul_add(scratch.constants.d[tile], from.grad_y, s.mul(from.delta, from.grad_delta_u));
-            let through_decay = s.mul(from.grad_decay, s.splat(std::f32::consts::LN_2));
-            let grad_delta = s.mul_add(from.u, from.grad_delta_u, through_decay);
-            let grad_delta = s.mul(grad_delta, from.delta_slope);
-            grad_d = s.mul_add(from.grad_y, from.u, grad_d);
+        for (l, step) in scratch.steps[..results.len].iter().enumerate() {
+            let grad_u = s.mul_add(d, step.grad_y, s.mul(step.delta, step.grad_delta_u));
+            let through_decay = s.mul(step.grad_decay, s.splat(std::f32::consts::LN_2));
+            let grad_delta = s.mul(s.mul_add(step.u, step.grad_delta_u, through_decay), step.delta_slope);
+            grad_d = s.mul_add(step.grad_y, step.u, grad_d);
             grad_delta_bias = s.add(grad_delta_bias, grad_delta);
-            let results = [
-                (Some(gradients.u), grad_u),
-                (Some(gradients.delta), grad_delta),
-                (gradients.z, s.mul(from.grad_gate, from.y)),
-            ];
-            for (rows, result) in results {
-                if let Some(rows) = rows {
-                    // SAFETY: the tasks' channels are disjoint, a task's steps have tokens of their own, and the borrow ends here.
-                    s.store(result, unsafe { rows.columns(batch, token, channels.clone()) });
-                }
+            s.store(grad_u, &mut results.u[l][first..]);
+            s.store(grad_delta, &mut results.delta[l][first..]);
+            if let Some(z) = &mut results.z {
+                s.store(s.mul(step.grad_gate, step.y), &mut z[l][first..]);
             }
         }
         (scratch.grad_d[tile], scratch.grad_delta_bias[tile]) = (grad_d, grad_delta_bias);

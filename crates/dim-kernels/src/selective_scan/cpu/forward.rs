@@ -5,7 +5,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Inputs;
-use super::block::{self, Block, CHUNK, Constants, load_matrix, load_states, store_states};
+use super::block::{
+    self, Block, CHUNK, Constants, decay_step, load_matrix, load_states, prefetch, prefetch_to_write, store_states,
+};
 use super::recurrence::{ForwardStep, Scan, for_all_states};
 use crate::lanes::{self, Kernel, Lanes, gate, softplus};
 use crate::pool::Pool;
@@ -38,17 +40,17 @@ struct Scratch<V> {
     /// B and C of a chunk, `[step, state]`.
     b: Vec<f32>,
     c: Vec<f32>,
-    steps: Vec<ForwardStep<V>>,
+    steps: [ForwardStep<V>; CHUNK],
 }
 
 impl<V: Copy> Scratch<V> {
     fn new<S: Lanes<V = V>>(s: S, sizes: Sizes) -> Self {
         Self {
             constants: Constants::new(s, sizes),
-            state: vec![s.zero(); block::tiles::<S>() * sizes.state],
+            state: vec![s.zero(); block::tiles(s, sizes) * sizes.state],
             b: vec![0.0; CHUNK * sizes.state],
             c: vec![0.0; CHUNK * sizes.state],
-            steps: vec![ForwardStep { delta: s.zero(), delta_u: s.zero(), y: s.zero() }; CHUNK],
+            steps: [ForwardStep { decay_step: s.zero(), delta_u: s.zero(), y: s.zero() }; CHUNK],
         }
     }
 }
@@ -90,21 +92,30 @@ impl<V: Copy> Task<'_, V> {
     #[inline(always)]
     fn chunk<S: Lanes<V = V>>(&mut self, s: S, steps: Range<usize>) {
         let inputs = &self.pass.inputs;
+        let block = &self.block;
         let states = inputs.sizes.state;
-        let batch = self.block.batch;
         let scratch = &mut *self.scratch;
-        load_matrix(inputs, inputs.b, batch, steps.clone(), &mut scratch.b);
-        load_matrix(inputs, inputs.c, batch, steps.clone(), &mut scratch.c);
-        for (tile, channels) in self.block.tiles(s).enumerate() {
+        load_matrix(inputs, inputs.b, block.batch, steps.clone(), &mut scratch.b);
+        load_matrix(inputs, inputs.c, block.batch, steps.clone(), &mut scratch.c);
+        let u = inputs.chunk(inputs.u, block, &steps);
+        let delta = inputs.chunk(inputs.delta, block, &steps);
+        let z = inputs.z.map(|z| inputs.chunk(z, block, &steps));
+        let next = steps.end..inputs.sizes.token.min(steps.end + CHUNK);
+        let next = [inputs.u, inputs.delta, inputs.z.unwrap_or(inputs.u)].map(|x| inputs.chunk(x, block, &next));
+        // SAFETY: the tasks' channels are disjoint, and the borrow ends with this chunk.
+        let out = unsafe { inputs.chunk_mut(self.pass.out, block, &steps) };
+        for tile in 0..block.channels.len().div_ceil(S::COUNT) {
+            let first = tile * S::COUNT;
             let d = scratch.constants.d[tile];
             let delta_bias = scratch.constants.delta_bias[tile];
+            prefetch(s, &next, first);
+            prefetch_to_write(s, &out, first);
             let loaded = &mut scratch.steps[..steps.len()];
-            for (step, into) in steps.clone().zip(loaded.iter_mut()) {
-                let token = inputs.order.token(step);
-                let u = s.load(inputs.u.columns(batch, token, channels.clone()));
-                let raw = s.add(s.load(inputs.delta.columns(batch, token, channels.clone())), delta_bias);
+            for ((step, u), delta) in loaded.iter_mut().zip(&u).zip(&delta) {
+                let u = s.load(&u[first..]);
+                let raw = s.add(s.load(&delta[first..]), delta_bias);
                 let delta = if inputs.delta_softplus { softplus(s, raw) } else { raw };
-                *into = ForwardStep { delta, delta_u: s.mul(delta, u), y: s.mul(d, u) };
+                *step = ForwardStep { decay_step: decay_step(s, delta), delta_u: s.mul(delta, u), y: s.mul(d, u) };
             }
             let scan = Scan {
                 rate: &scratch.constants.rate[tile * states..][..states],
@@ -114,14 +125,12 @@ impl<V: Copy> Task<'_, V> {
                 steps: loaded,
             };
             for_all_states(s, states, scan);
-            for (step, from) in steps.clone().zip(&scratch.steps) {
-                let token = inputs.order.token(step);
-                let out = match inputs.z {
-                    Some(z) => s.mul(from.y, gate(s, s.load(z.columns(batch, token, channels.clone())))),
-                    None => from.y,
+            for (l, step) in scratch.steps[..steps.len()].iter().enumerate() {
+                let y = match &z {
+                    Some(z) => s.mul(step.y, gate(s, s.load(&z[l][first..]))),
+                    None => step.y,
                 };
-                // SAFETY: the tasks' channels are disjoint, a task's steps have tokens of their own, and the borrow ends here.
-                s.store(out, unsafe { self.pass.out.columns(batch, token, channels.clone()) });
+                s.store(y, &mut out[l][first..]);
             }
         }
     }

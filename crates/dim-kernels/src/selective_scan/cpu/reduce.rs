@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::backward::Gradients;
-use super::block::{Block, CHANNELS};
+use super::block::Block;
 use crate::selective_scan::shape::Sizes;
 
 /// What every task has summed over its own channels or tokens.
@@ -39,7 +39,7 @@ impl Partial {
     }
 
     fn vectors_of_task(sizes: Sizes) -> usize {
-        CHANNELS * (sizes.state + 2)
+        (Block::width(sizes) * (sizes.state + 2)).max(1)
     }
 
     /// The share of every task, in order.
@@ -54,6 +54,7 @@ impl Partial {
     pub(super) fn reduce(&self, gradients: &Gradients<'_>) {
         let Sizes { batch, token, channel, state } = self.sizes;
         let blocks = Block::per_sequence(self.sizes);
+        let width = Block::width(self.sizes);
 
         let tokens = (0..batch).into_par_iter().flat_map_iter(|batch| (0..token).map(move |token| (batch, token)));
         tokens.for_each(|(batch, token)| {
@@ -77,9 +78,9 @@ impl Partial {
             let (mut d, mut delta_bias) = (0.0, 0.0);
             a.fill(0.0);
             for batch in 0..batch {
-                let task = batch * blocks + channel / CHANNELS;
+                let task = batch * blocks + channel / width;
                 let share = &self.vectors[task * Self::vectors_of_task(self.sizes)..];
-                let share = &share[channel % CHANNELS * (state + 2)..][..state + 2];
+                let share = &share[channel % width * (state + 2)..][..state + 2];
                 add(a, &share[..state]);
                 d += share[state];
                 delta_bias += share[state + 1];
