@@ -18,7 +18,7 @@ const TASKS: usize = 32;
 const WIDEST: usize = 16;
 
 /// Steps that are taken at once: their states, decays and sums must fit into the first cache.
-pub(super) const CHUNK: usize = 8;
+pub(super) const CHUNK: usize = 6;
 
 /// The exponent of a decay is a step size times a rate. Neither enters it with more than this, so that it is finite;
 /// the other one would have to be below 10^-16 for this to matter.
