@@ -30,13 +30,15 @@ pub(crate) struct Arguments {
 struct Preset {
     config: &'static str,
     run: &'static str,
+    /// The pictures are shown with pixels of this size.
+    enlarge: &'static str,
 }
 
 /// Longest time that the demo trains; on a slow machine it then ends with fewer images.
 const TIME_LIMIT_MINUTES: &str = "11";
 
-const ON_CPU: Preset = Preset { config: "configs/demo.toml", run: "runs/demo" };
-const ON_GPU: Preset = Preset { config: "configs/demo-gpu.toml", run: "runs/demo-gpu" };
+const ON_CPU: Preset = Preset { config: "configs/demo.toml", run: "runs/demo", enlarge: "3" };
+const ON_GPU: Preset = Preset { config: "configs/demo-gpu.toml", run: "runs/demo-gpu", enlarge: "1" };
 
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Interrupt) -> anyhow::Result<()> {
     let mut steps = Steps::default();
@@ -71,7 +73,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
     let grid = PathBuf::from(preset.run).join("demo.png");
     steps.run("sample", || {
         let mut command = trainer(workspace, "sample");
-        command.args(["--run", preset.run, "--out"]).arg(&grid).args(device);
+        command.args(["--run", preset.run, "--enlarge", preset.enlarge, "--out"]).arg(&grid).args(device);
         run_cargo(command)
     })?;
     steps.print("cargo xtask demo");
@@ -132,7 +134,7 @@ fn newest(folder: &Path) -> Option<OsString> {
     names.filter(|name| !name.as_encoded_bytes().starts_with(b".")).max()
 }
 
-fn print_ending(grid: &Path, Preset { config, run }: Preset) {
+fn print_ending(grid: &Path, Preset { config, run, .. }: Preset) {
     println!(
         "
 What to try next:

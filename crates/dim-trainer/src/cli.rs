@@ -117,6 +117,9 @@ pub struct SampleArgs {
     /// Images that go through the network at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_size: Option<u32>,
+    /// Show every pixel as N x N, for images too small to look at.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub enlarge: u8,
     /// The picture to write.
     #[arg(long, value_name = "FILE", default_value = "samples.png")]
     pub out: PathBuf,

@@ -52,6 +52,15 @@ pub fn grid(images: &Tensor, columns: usize) -> Result<Picture, TrainerError> {
     Ok(Picture { width, height, channels, png: encode(width, height, channels, &pixels)? })
 }
 
+/// `images`, `[image, channel, row, column]`, with every pixel shown as `factor` x `factor`.
+///
+/// # Errors
+/// [`TrainerError::Libtorch`].
+pub(crate) fn enlarged(images: &Tensor, factor: i64) -> Result<Tensor, TrainerError> {
+    let rows = images.f_repeat_interleave_self_int(factor, 2, None)?;
+    Ok(rows.f_repeat_interleave_self_int(factor, 3, None)?)
+}
+
 /// -1 is 0 and 1 is 255, rounded to the nearest as torchvision does; values outside are clamped, NaN is black.
 fn to_byte(value: f32) -> u8 {
     ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0 + 0.5) as u8
@@ -100,6 +109,13 @@ mod tests {
         let pixels = decode(&picture);
         assert_eq!(pixels[..4], [0, 0, 0, 255]);
         assert_eq!(pixels[12..], [128, 0, 0, 0]);
+    }
+
+    #[test]
+    fn enlarging_repeats_every_pixel() {
+        let image = Tensor::from_slice(&[-1.0_f32, 1.0]).view([1, 1, 1, 2]);
+        let pixels = decode(&grid(&enlarged(&image, 2).unwrap(), 1).unwrap());
+        assert_eq!(pixels, [0, 0, 255, 255, 0, 0, 255, 255]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::files;
 use crate::format::alternatives;
-use crate::grid::grid;
+use crate::grid::{enlarged, grid};
 use crate::run_folder::RunFolder;
 use crate::sampling::{Request, cycle_classes, sample};
 use crate::snapshot::{self, Snapshot};
@@ -54,6 +54,7 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     })?;
     bar.finish_and_clear();
     let columns = if arguments.count.is_none() { subject.config.sample.columns } else { square_columns(request.count) };
+    let images = enlarged(&images, arguments.enlarge.into())?;
     files::write_bytes_atomically(&arguments.out, &grid(&images, columns)?.png)?;
     println!("{}", arguments.out.display());
     Ok(0)
