@@ -140,3 +140,28 @@ pub(crate) fn run<K: Kernel>(kernel: K) {
     }
     kernel.run(portable::Portable);
 }
+
+/// The instruction sets that this processor has, for tests of those that [`run`] would not pick.
+#[cfg(test)]
+pub(crate) fn instruction_sets() -> Vec<&'static str> {
+    let mut sets = vec!["portable"];
+    #[cfg(target_arch = "x86_64")]
+    {
+        sets.extend(avx2::Avx2::detect().map(|_| "avx2"));
+        sets.extend(avx512::Avx512::detect().map(|_| "avx512"));
+    }
+    sets
+}
+
+/// Runs a kernel on one of [`instruction_sets`].
+#[cfg(test)]
+pub(crate) fn run_on<K: Kernel>(instruction_set: &str, kernel: K) {
+    match instruction_set {
+        "portable" => kernel.run(portable::Portable),
+        #[cfg(target_arch = "x86_64")]
+        "avx2" => kernel.run(avx2::Avx2::detect().expect("it is among the sets")),
+        #[cfg(target_arch = "x86_64")]
+        "avx512" => kernel.run(avx512::Avx512::detect().expect("it is among the sets")),
+        unknown => panic!("no instruction set {unknown}"),
+    }
+}

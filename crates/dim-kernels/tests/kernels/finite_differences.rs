@@ -1,8 +1,8 @@
 //! The references' gradients against central differences of the references, all in f64.
 
+use dim_kernels::TokenMap;
 use dim_kernels::causal_conv1d::reference as conv;
 use dim_kernels::selective_scan::reference as scan;
-use dim_kernels::TokenMap;
 
 use crate::buffer::{permutation, random, to_f64};
 

@@ -12,19 +12,13 @@ fn problem(tokens: Vec<u32>) -> String {
 #[test]
 fn a_repeated_token_is_refused_with_its_step() {
     let message = problem(vec![2, 0, 2]);
-    assert_eq!(
-        message,
-        "a token map of length 3 must hold each of 0..3 once, got 2 at step 2, which came before"
-    );
+    assert_eq!(message, "a token map of length 3 must hold each of 0..3 once, got 2 at step 2, which came before");
 }
 
 #[test]
 fn a_token_out_of_range_is_refused_with_its_step() {
     let message = problem(vec![0, 4, 1]);
-    assert_eq!(
-        message,
-        "a token map of length 3 must hold each of 0..3 once, got 4 at step 1, which is out of range"
-    );
+    assert_eq!(message, "a token map of length 3 must hold each of 0..3 once, got 4 at step 1, which is out of range");
     assert!(matches!(TokenMap::new(vec![u32::MAX]), Err(KernelError::TokenMap { step: 0, got: u32::MAX, .. })));
 }
 

@@ -11,6 +11,8 @@ mod block;
 mod forward;
 mod recurrence;
 mod reduce;
+#[cfg(test)]
+mod tests;
 
 use super::shape::Sizes;
 use super::{SelectiveScan, SelectiveScanGradients};
