@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use dim_bench::{copy_bytes_per_s, median, numbers, print_against_floor};
+use dim_bench::{Numbers, Timing, copy_bytes_per_s};
 use dim_kernels::{
     Queue, TensorView, TensorViewMut,
     causal_conv1d::{self, CausalConv1d, CausalConv1dGradients},
@@ -17,12 +17,12 @@ const SHAPES: [[usize; 3]; 2] = [[4, 366, 1024], [32, 366, 1024]];
 
 struct Buffers {
     shape: [usize; 3],
-    x: Vec<f32>,
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    out: Vec<f32>,
-    grad_weight: Vec<f32>,
-    grad_bias: Vec<f32>,
+    x: Numbers,
+    weight: Numbers,
+    bias: Numbers,
+    out: Numbers,
+    grad_weight: Numbers,
+    grad_bias: Numbers,
 }
 
 impl Buffers {
@@ -30,12 +30,12 @@ impl Buffers {
         let (size, channel) = (shape.iter().product(), shape[2]);
         Self {
             shape,
-            x: numbers(size, 1),
-            weight: numbers(channel * WIDTH, 2),
-            bias: numbers(channel, 3),
-            out: vec![0.0; size],
-            grad_weight: vec![0.0; channel * WIDTH],
-            grad_bias: vec![0.0; channel],
+            x: Numbers::random(size, 1),
+            weight: Numbers::random(channel * WIDTH, 2),
+            bias: Numbers::random(channel, 3),
+            out: Numbers::zeros(size),
+            grad_weight: Numbers::zeros(channel * WIDTH),
+            grad_bias: Numbers::zeros(channel),
         }
     }
 
@@ -63,18 +63,18 @@ impl Buffers {
 }
 
 fn bench(criterion: &mut Criterion) {
-    let ceiling = copy_bytes_per_s();
-    println!("copy: {:.1} GB/s, read and written bytes", ceiling / 1e9);
     let mut group = criterion.benchmark_group("causal_conv1d/cpu");
     for shape in SHAPES {
         let mut buffers = Buffers::new(shape);
+        let ceiling = copy_bytes_per_s(shape.iter().product());
+        println!("copy of a tensor: {:.1} GB/s, read and written bytes", ceiling / 1e9);
         let name = format!("{}x{}x{}w{WIDTH}", shape[0], shape[1], shape[2]);
         let bytes = (4 * shape.iter().product::<usize>()) as f64;
         // Forward reads x and writes the output; backward reads x and the gradient, and writes one.
         for (direction, backward, tensors) in [("forward", false, 2.0), ("backward", true, 3.0)] {
             group.bench_function(BenchmarkId::new(direction, &name), |bencher| bencher.iter(|| buffers.run(backward)));
             let floor = Duration::from_secs_f64(tensors * bytes / ceiling);
-            print_against_floor(&format!("{name} {direction}"), median(25, || buffers.run(backward)), floor);
+            Timing::of(101, || buffers.run(backward)).print_against(&format!("{name} {direction}"), floor);
         }
     }
     group.finish();
