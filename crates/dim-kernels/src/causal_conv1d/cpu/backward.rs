@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{CHANNELS, Inputs, Tap, filter};
+use super::{Inputs, filtered, shift};
 use crate::lanes::{self, Kernel, Lanes, gate_and_slope};
 use crate::rows::{Rows, RowsMut};
 
@@ -19,7 +19,7 @@ impl Kernel for Backward<'_> {
     fn run<S: Lanes>(self, s: S) {
         let sizes = self.inputs.sizes;
         let tasks = sizes.batch * self.inputs.segments();
-        // The gradients of filter and bias, summed over each task's steps: `[task, 1 + width, channel]`, the bias first.
+        // The gradients of bias and filter, summed over each task's steps: `[task, 1 + width, channel]`, the bias first.
         let share = (1 + sizes.width) * sizes.channel;
         let mut partial = vec![0.0; tasks * share];
         partial
@@ -65,87 +65,107 @@ impl<S: Lanes> lanes::Task<S> for Task<'_> {
         let inputs = &pass.inputs;
         let width = inputs.sizes.width;
         let (batch, steps) = inputs.steps_of_task(self.task);
-        // The gradient by the filter's result at the last `width` steps; step `l` stands in row `l % width`.
-        let mut ring = vec![0.0; width * CHANNELS];
-        let mut taps = Vec::with_capacity(width);
+        let end = inputs.sizes.token.min(steps.end + width - 1);
+        let reach = steps.start.saturating_sub(width - 1)..end;
+        let mut memory = vec![s.zero(); 4 * width];
         for channels in inputs.channels() {
-            let bias = &inputs.bias[channels.clone()];
-            for step in steps.start..steps.end + width - 1 {
-                let grad_y = &mut ring[step % width * CHANNELS..][..channels.len()];
-                if step < inputs.sizes.token {
-                    inputs.list_taps(batch, step, &channels, &mut taps);
-                    let grad_out = pass.grad_out.columns(batch, inputs.order.token(step), channels.clone());
-                    match <&[Tap<'_>; 3]>::try_from(&taps[..]) {
-                        Ok(three) => gradient_of_filter(s, inputs.silu, bias, three, grad_out, grad_y),
-                        Err(_) => gradient_of_filter(s, inputs.silu, bias, &taps, grad_out, grad_y),
-                    }
-                    if step < steps.end {
-                        accumulate(s, grad_y, &taps, self.partial, inputs.sizes.channel, channels.start);
-                    }
+            let x = inputs.rows(inputs.x, batch, reach.clone(), &channels);
+            let grad_out = inputs.rows(pass.grad_out, batch, steps.start..end, &channels);
+            // SAFETY: the tasks' tokens are disjoint, and the borrows end with these channels.
+            let mut grad_x = unsafe { inputs.rows_mut(pass.grad_x, batch, steps.clone(), &channels) };
+            for first in (0..channels.len()).step_by(S::COUNT) {
+                let mut tile = Tile {
+                    inputs,
+                    x: &x,
+                    grad_out: &grad_out,
+                    grad_x: &mut grad_x,
+                    channel: channels.start,
+                    first,
+                    partial: self.partial,
+                };
+                // Arrays of a known length are kept in registers.
+                if width == 3 {
+                    tile.run(s, [&mut [s.zero(); 3], &mut [s.zero(); 3], &mut [s.zero(); 3], &mut [s.zero(); 3]]);
                 } else {
-                    grad_y.fill(0.0);
-                }
-                if let Some(complete) = (step + 1).checked_sub(width).filter(|&step| step >= steps.start) {
-                    let row = |step: usize| &ring[step % width * CHANNELS..][..channels.len()];
-                    // The last tap of a step reads that step, the first tap that of `width - 1` steps later.
-                    let tap = |tap| (inputs.weight(tap, &channels), row(step - tap));
-                    let token = inputs.order.token(complete);
-                    // SAFETY: the tasks' tokens are disjoint, and the borrow ends with this step.
-                    let grad_x = unsafe { pass.grad_x.columns(batch, token, channels.clone()) };
-                    match width {
-                        3 => gradient_of_input(s, &[tap(0), tap(1), tap(2)], grad_x),
-                        _ => gradient_of_input(s, &(0..width).map(tap).collect::<Vec<_>>(), grad_x),
-                    }
+                    let (filters, windows) = memory.split_at_mut(2 * width);
+                    let ((filter, grad_filter), (x, grad_y)) =
+                        (filters.split_at_mut(width), windows.split_at_mut(width));
+                    tile.run(s, [filter, grad_filter, x, grad_y]);
                 }
             }
         }
     }
 }
 
-/// A step's gradient by the filter's result, from that by the output.
-#[inline(always)]
-fn gradient_of_filter<S: Lanes>(
-    s: S,
-    silu: bool,
-    bias: &[f32],
-    taps: &[Tap<'_>],
-    grad_out: &[f32],
-    grad_y: &mut [f32],
-) {
-    for (index, grad_y) in grad_y.chunks_mut(S::COUNT).enumerate() {
-        let at = index * S::COUNT;
-        let grad_out = s.load(&grad_out[at..]);
-        let grad = if silu { s.mul(grad_out, gate_and_slope(s, filter(s, bias, taps, at)).1) } else { grad_out };
-        s.store(grad, grad_y);
-    }
+/// A tile of channels.
+struct Tile<'a, 'b> {
+    inputs: &'a Inputs<'a>,
+    /// The rows of the segment, and on both sides those that a filter reaches.
+    x: &'a [&'a [f32]],
+    /// The rows of the segment, and behind it those that a filter reaches.
+    grad_out: &'a [&'a [f32]],
+    /// The rows of the segment.
+    grad_x: &'a mut [&'b mut [f32]],
+    /// The rows' first channel.
+    channel: usize,
+    /// The tile's first channel within the rows.
+    first: usize,
+    /// `[1 + width, channel]`
+    partial: &'a mut [f32],
 }
 
-/// A step's gradient by the input, from those by the results that it went into.
-#[inline(always)]
-fn gradient_of_input<S: Lanes>(s: S, taps: &[Tap<'_>], grad_x: &mut [f32]) {
-    for (index, grad_x) in grad_x.chunks_mut(S::COUNT).enumerate() {
-        let at = index * S::COUNT;
-        let mut sum = s.zero();
-        for (weight, grad_y) in taps {
-            sum = s.mul_add(s.load(&weight[at..]), s.load(&grad_y[at..]), sum);
+impl Tile<'_, '_> {
+    /// Walks down the steps; the vectors, `width` of each kind, are the filter and its gradient, the window of the input
+    /// and that of the gradients by the filter's results.
+    #[inline(always)]
+    fn run<S: Lanes>(&mut self, s: S, [filter, grad_filter, x, grad_y]: [&mut [S::V]; 4]) {
+        let (width, first) = (filter.len(), self.first);
+        let bias = self.inputs.load_filter(s, self.channel + first, filter);
+        let (before, rows) = self.x.split_at(self.x.len() - self.grad_out.len());
+        let segment = self.grad_x.len();
+        let mut grad_bias = s.zero();
+        for window in [&mut *grad_filter, &mut *x, &mut *grad_y] {
+            window.fill(s.zero());
         }
-        s.store(sum, grad_x);
-    }
-}
-
-/// Adds a step's share to the gradients of bias and filter, `[1 + width, channel]`.
-#[inline(always)]
-fn accumulate<S: Lanes>(s: S, grad_y: &[f32], taps: &[Tap<'_>], sums: &mut [f32], channel: usize, first: usize) {
-    let width = sums.len() / channel - 1;
-    for (index, sum) in sums[first..][..grad_y.len()].chunks_mut(S::COUNT).enumerate() {
-        s.store(s.add(s.load(sum), s.load(&grad_y[index * S::COUNT..])), sum);
-    }
-    // The taps that would read before the first step are not listed; those that are, are the last ones.
-    for (row, (_, x)) in (1 + width - taps.len()..).zip(taps) {
-        let sums = &mut sums[row * channel + first..][..grad_y.len()];
-        for (index, sum) in sums.chunks_mut(S::COUNT).enumerate() {
-            let at = index * S::COUNT;
-            s.store(s.mul_add(s.load(&grad_y[at..]), s.load(&x[at..]), s.load(sum)), sum);
+        for row in before {
+            shift(x, s.load(&row[first..]));
+        }
+        for step in 0..segment + width - 1 {
+            let mut newest = s.zero();
+            if let (Some(row), Some(grad_out)) = (rows.get(step), self.grad_out.get(step)) {
+                // For the next tile: rows lie too far apart for the processor to guess.
+                s.prefetch(row, first + S::COUNT);
+                s.prefetch(grad_out, first + S::COUNT);
+                shift(x, s.load(&row[first..]));
+                newest = s.load(&grad_out[first..]);
+                if self.inputs.silu {
+                    newest = s.mul(newest, gate_and_slope(s, filtered(s, bias, filter, x)).1);
+                }
+                if step < segment {
+                    grad_bias = s.add(grad_bias, newest);
+                    for (sum, &x) in grad_filter.iter_mut().zip(x.iter()) {
+                        *sum = s.mul_add(newest, x, *sum);
+                    }
+                }
+            }
+            shift(grad_y, newest);
+            if let Some(complete) = (step + 1).checked_sub(width) {
+                // The last tap of a step reads that step, the first tap that of `width - 1` steps before.
+                let mut sum = s.zero();
+                for (&weight, &grad_y) in filter.iter().rev().zip(grad_y.iter()) {
+                    sum = s.mul_add(weight, grad_y, sum);
+                }
+                let grad_x = &mut self.grad_x[complete];
+                s.prefetch_to_write(grad_x, first + S::COUNT);
+                s.store(sum, &mut grad_x[first..]);
+            }
+        }
+        let channels = self.inputs.sizes.channel;
+        let end = (self.channel + first + S::COUNT).min(channels);
+        for (&sum, row) in
+            std::iter::once(&grad_bias).chain(grad_filter.iter()).zip(self.partial.chunks_exact_mut(channels))
+        {
+            s.store(sum, &mut row[self.channel + first..end]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The convolution on the host's cores.
 //!
-//! A task is a segment of one sequence. It takes some hundred channels at a time, so that the filters stay in the
-//! first cache while rows are read in long pieces, and walks the segment's steps, a channel a lane.
+//! A task is a segment of one sequence. It takes some hundred channels at a time, and of these a tile after the other, a
+//! channel a lane: down the segment's steps, filter, window and sums stay in registers, and every number is read once.
 //!
 //! Tasks and the order of every sum depend on the sizes alone, hence not on the number of threads.
 
@@ -21,7 +21,7 @@ use crate::view::{TensorView, TensorViewMut};
 /// Steps of a task.
 const SEGMENT: usize = 64;
 
-/// Channels that are taken at once.
+/// Channels that are taken at once: their rows of a segment stay in the second cache.
 const CHANNELS: usize = 256;
 
 /// Where the inputs lie.
@@ -35,9 +35,6 @@ struct Inputs<'a> {
     bias: Vec<f32>,
     silu: bool,
 }
-
-/// What a tap multiplies: some channels' weights, and their values at the step that the tap reads.
-type Tap<'a> = (&'a [f32], &'a [f32]);
 
 impl<'a> Inputs<'a> {
     fn new(conv: &CausalConv1d<'a>, sizes: Sizes) -> Self {
@@ -69,30 +66,53 @@ impl<'a> Inputs<'a> {
         (0..end).step_by(CHANNELS).map(move |first| first..end.min(first + CHANNELS))
     }
 
-    /// A tap's weights.
-    #[inline(always)]
-    fn weight(&self, tap: usize, channels: &Range<usize>) -> &[f32] {
-        &self.weight[tap * self.sizes.channel..][channels.clone()]
+    /// Some channels of an input at every one of some steps.
+    fn rows<'b>(&self, of: Rows<'b>, batch: usize, steps: Range<usize>, channels: &Range<usize>) -> Vec<&'b [f32]> {
+        steps.map(|step| of.columns(batch, self.order.token(step), channels.clone())).collect()
     }
 
-    /// Lists the taps of a step that read no step before the first one, oldest first.
+    /// Some channels of an output at every one of some steps.
+    ///
+    /// # Safety
+    /// As long as the results live, nobody may ask for any of the same elements.
+    unsafe fn rows_mut<'b>(
+        &self,
+        of: RowsMut<'b>,
+        batch: usize,
+        steps: Range<usize>,
+        channels: &Range<usize>,
+    ) -> Vec<&'b mut [f32]> {
+        // SAFETY: the steps have tokens of their own; for the rest the caller answers.
+        steps.map(|step| unsafe { of.columns(batch, self.order.token(step), channels.clone()) }).collect()
+    }
+
+    /// The filter and the bias of the channels from `first` on.
     #[inline(always)]
-    fn list_taps<'b>(&'b self, batch: usize, step: usize, channels: &Range<usize>, taps: &mut Vec<Tap<'b>>) {
-        let width = self.sizes.width;
-        taps.clear();
-        taps.extend(((width - 1).saturating_sub(step)..width).map(|tap| {
-            let token = self.order.token(step + tap + 1 - width);
-            (self.weight(tap, channels), self.x.columns(batch, token, channels.clone()))
-        }));
+    fn load_filter<S: Lanes>(&self, s: S, first: usize, filter: &mut [S::V]) -> S::V {
+        for (weight, row) in filter.iter_mut().zip(self.weight.chunks_exact(self.sizes.channel)) {
+            *weight = s.load(&row[first..]);
+        }
+        s.load(&self.bias[first..])
     }
 }
 
-/// The filter's result before SiLU for the channels from `at` on.
+/// Drops the oldest vector of a window, the first one, and appends the newest.
 #[inline(always)]
-fn filter<S: Lanes>(s: S, bias: &[f32], taps: &[Tap<'_>], at: usize) -> S::V {
-    let mut sum = s.load(&bias[at..]);
-    for (weight, x) in taps {
-        sum = s.mul_add(s.load(&weight[at..]), s.load(&x[at..]), sum);
+fn shift<V: Copy>(window: &mut [V], newest: V) {
+    for at in 1..window.len() {
+        window[at - 1] = window[at];
+    }
+    if let Some(last) = window.last_mut() {
+        *last = newest;
+    }
+}
+
+/// The filter's result before SiLU.
+#[inline(always)]
+fn filtered<S: Lanes>(s: S, bias: S::V, filter: &[S::V], window: &[S::V]) -> S::V {
+    let mut sum = bias;
+    for (&weight, &x) in filter.iter().zip(window) {
+        sum = s.mul_add(weight, x, sum);
     }
     sum
 }

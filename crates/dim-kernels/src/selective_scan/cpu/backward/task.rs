@@ -115,15 +115,16 @@ impl<V: Copy> Task<'_, V> {
         let rows = self.rows(&steps);
         // SAFETY: the tasks' channels are disjoint, and the borrows end with this chunk.
         let mut results = unsafe { self.results(&steps) };
-        let next = if chunk == 0 { 0..0 } else { self.steps(chunk - 1) };
-        let next = [inputs.u, inputs.delta, inputs.z.unwrap_or(inputs.u), self.pass.grad_out]
-            .map(|rows| inputs.chunk(rows, &self.block, &next));
+        let next_steps = if chunk == 0 { 0..0 } else { self.steps(chunk - 1) };
+        // The walk before this one has left u and delta in the caches.
+        let next = [inputs.z.unwrap_or(inputs.u), self.pass.grad_out];
+        let next = next.map(|rows| inputs.chunk(rows, &self.block, &next_steps));
         for index in 0..self.block.tiles(s).count() {
-            prefetch(s, &next, index * S::COUNT);
             for rows in [Some(&results.u), Some(&results.delta), results.z.as_ref()].into_iter().flatten() {
                 prefetch_to_write(s, rows, index * S::COUNT);
             }
             self.load_steps(s, &rows, index);
+            prefetch(s, &next, index * S::COUNT);
             let scratch = &mut *self.scratch;
             let tile = index * states..(index + 1) * states;
             let of_chunk = block::tiles(s, inputs.sizes) * states;
