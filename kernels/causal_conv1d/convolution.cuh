@@ -47,26 +47,24 @@ struct Place {
     __device__ bool idle() const { return present == 0 || first >= end; }
 };
 
-/// The values that the filters lie on; the last belong to the step at hand.
-template <int W>
-struct Window {
-    float values[W][kChannels] = {};
-
-    __device__ void push(const float (&next)[kChannels]) {
-#pragma unroll
-        for (int v = 0; v < kChannels; ++v) {
-#pragma unroll
-            for (int k = 0; k + 1 < W; ++k) values[k][v] = values[k + 1][v];
-            values[W - 1][v] = next[v];
-        }
-    }
+/// Values at the steps of a tile, after those at the W - 1 steps before it: what the filters lie on.
+template <int W, int kSteps>
+struct Trail {
+    float values[W - 1 + kSteps][kChannels] = {};
 
     template <typename T>
-    __device__ void push(const Pack<T>& next) {
-        float values[kChannels];
+    __device__ void set(int step, const Pack<T>& pack) {
 #pragma unroll
-        for (int v = 0; v < kChannels; ++v) values[v] = to_float(next.values[v]);
-        push(values);
+        for (int v = 0; v < kChannels; ++v) values[W - 1 + step][v] = to_float(pack.values[v]);
+    }
+
+    /// Goes on to the next tile.
+    __device__ void advance() {
+#pragma unroll
+        for (int k = 0; k < W - 1; ++k) {
+#pragma unroll
+            for (int v = 0; v < kChannels; ++v) values[k][v] = values[k + kSteps][v];
+        }
     }
 };
 
@@ -87,36 +85,36 @@ struct Filters {
         }
     }
 
-    /// A channel's result before SiLU.
-    __device__ float operator()(const Window<W>& x, int v) const {
+    /// The result of a step of a tile, before SiLU.
+    template <int kSteps>
+    __device__ float operator()(const Trail<W, kSteps>& x, int step, int v) const {
         float y = bias[v];
 #pragma unroll
-        for (int k = 0; k < W; ++k) y += weight[k][v] * x.values[k][v];
+        for (int k = 0; k < W; ++k) y += weight[k][v] * x.values[step + k][v];
         return y;
     }
 };
 
-/// The tokens of the steps from `first` on; those of steps beyond `last` are that of `last`, which may be read again.
+/// The tokens of the steps from `first` on; a step before the first or beyond `last` has that one's, which may be read.
 template <int kSteps>
 __device__ void tokens_from(const uint32_t* token_map, int first, int last, int (&tokens)[kSteps]) {
 #pragma unroll
-    for (int t = 0; t < kSteps; ++t) tokens[t] = token_of(token_map, min(first + t, last));
+    for (int t = 0; t < kSteps; ++t) tokens[t] = token_of(token_map, max(min(first + t, last), 0));
 }
 
-/// The window just before a chunk: the W - 1 inputs that precede it, zeros before the first token.
-template <typename T, int W>
-__device__ Window<W> window_before(const Columns<const T>& x, const uint32_t* token_map, int first) {
-    Window<W> window;
+/// The inputs at the W - 1 steps before a chunk, zeros before the first token.
+template <int kSteps, int W, typename T>
+__device__ Trail<W, kSteps> trail_before(const Columns<const T>& x, const uint32_t* token_map, int first) {
+    Trail<W, kSteps> trail;
     int tokens[W - 1];
     Pack<T> values[W - 1];
-#pragma unroll
-    for (int k = 0; k < W - 1; ++k) tokens[k] = token_of(token_map, max(first - (W - 1) + k, 0));
+    tokens_from(token_map, first - (W - 1), first, tokens);
     x.load(tokens, values);
 #pragma unroll
     for (int k = 0; k < W - 1; ++k) {
-        if (first - (W - 1) + k >= 0) window.push(values[k]);
+        if (first - (W - 1) + k >= 0) trail.set(k - (W - 1), values[k]);
     }
-    return window;
+    return trail;
 }
 
 }  // namespace causal_conv1d

@@ -5,7 +5,7 @@
 
 namespace causal_conv1d {
 
-constexpr int kTile = 8;  // steps whose inputs are loaded together
+constexpr int kTile = 4;  // steps whose inputs are loaded together
 
 template <typename T, int W>
 __device__ void forward(const CausalConv1dForward& params, const CausalConv1dWork& work) {
@@ -16,23 +16,26 @@ __device__ void forward(const CausalConv1dForward& params, const CausalConv1dWor
     const Columns<const T> x(p.x, p.x_batch_stride, p.x_token_stride, at);
     const Columns<T> out(params.out, params.out_batch_stride, params.out_token_stride, at);
 
-    Window<W> window = window_before<T, W>(x, p.token_map, at.first);
+    Trail<W, kTile> trail = trail_before<kTile, W>(x, p.token_map, at.first);
     for (int first = at.first; first < at.end; first += kTile) {
         int tokens[kTile];
         Pack<T> values[kTile];
         tokens_from(p.token_map, first, at.end - 1, tokens);
         x.load(tokens, values);
 #pragma unroll
+        for (int t = 0; t < kTile; ++t) trail.set(t, values[t]);
+#pragma unroll
         for (int t = 0; t < kTile; ++t) {
-            window.push(values[t]);
             float result[kChannels];
 #pragma unroll
             for (int v = 0; v < kChannels; ++v) {
-                const float y = filters(window, v);
+                const float y = filters(trail, t, v);
                 result[v] = p.silu ? y * sigmoid(y) : y;
             }
-            if (first + t < at.end) out.store(tokens[t], pack<T>(result));
+            values[t] = pack<T>(result);
         }
+        out.store(tokens, values, 0, at.end - first);
+        trail.advance();
     }
 }
 

@@ -31,6 +31,27 @@ __device__ Pack<T> pack(const float (&values)[kChannels]) {
     return result;
 }
 
+/// Copies to shared memory that need no registers on their way. A thread that waits for its own sees them; others do not.
+namespace copies {
+
+template <typename T>
+__device__ void start(Pack<T>* to, const void* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(to))),
+                 "l"(from), "n"(sizeof(Pack<T>))
+                 : "memory");
+}
+
+/// Closes a group of copies, perhaps of none.
+__device__ inline void close_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until all groups but the last `kGroups` have arrived.
+template <int kGroups>
+__device__ void wait_for_all_but() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
+}
+
+}  // namespace copies
+
 /// A thread's column of channels in one sequence of a tensor [batch, token, channel].
 template <typename T>
 class Columns {
@@ -67,14 +88,36 @@ class Columns {
         }
     }
 
-    __device__ void store(int token, const Pack<T>& values) const {
-        T* row = first + token * stride;
+    /// Starts to copy several tokens to this thread's places in shared memory, `to[t * kPlaces]`; see `Copies`.
+    template <int kPlaces, typename Value, int kTokens>
+    __device__ void copy(const int (&tokens)[kTokens], Pack<Value>* to) const {
         if (packed) {
-            *reinterpret_cast<Pack<T>*>(row) = values;
+#pragma unroll
+            for (int t = 0; t < kTokens; ++t) copies::start(to + t * kPlaces, first + tokens[t] * stride);
+        } else {
+            Pack<Value> values[kTokens];
+            load(tokens, values);
+#pragma unroll
+            for (int t = 0; t < kTokens; ++t) to[t * kPlaces] = values[t];
+        }
+    }
+
+    /// Stores at those of several tokens whose index is in `from .. to`.
+    template <int kTokens>
+    __device__ void store(const int (&tokens)[kTokens], const Pack<T> (&values)[kTokens], int from, int to) const {
+        if (packed) {
+#pragma unroll
+            for (int t = 0; t < kTokens; ++t) {
+                if (t >= from && t < to) *reinterpret_cast<Pack<T>*>(first + tokens[t] * stride) = values[t];
+            }
         } else {
 #pragma unroll
-            for (int v = 0; v < kChannels; ++v) {
-                if (v < present) row[v * kWarp] = values.values[v];
+            for (int t = 0; t < kTokens; ++t) {
+                T* row = first + tokens[t] * stride;
+#pragma unroll
+                for (int v = 0; v < kChannels; ++v) {
+                    if (t >= from && t < to && v < present) row[v * kWarp] = values[t].values[v];
+                }
             }
         }
     }
