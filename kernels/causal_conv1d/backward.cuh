@@ -11,6 +11,9 @@ namespace causal_conv1d {
 
 constexpr int kBackwardTile = 4;  // steps whose inputs are loaded together
 
+/// As `forward_blocks`.
+constexpr int backward_blocks(int width) { return width <= 3 ? 4 : width == 4 ? 3 : 2; }
+
 /// Sums over tokens: the gradients by the filters, and in row W those by the biases.
 template <int W>
 struct FilterSums {

@@ -7,6 +7,9 @@ namespace causal_conv1d {
 
 constexpr int kTile = 4;  // steps whose inputs are loaded together
 
+/// Blocks that a multiprocessor must have room for: what the registers of narrow filters allow.
+constexpr int forward_blocks(int width) { return width <= 3 ? 7 : 4; }
+
 template <typename T, int W>
 __device__ void forward(const CausalConv1dForward& params, const CausalConv1dWork& work) {
     const CausalConv1dInputs& p = params.inputs;

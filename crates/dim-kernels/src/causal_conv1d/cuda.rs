@@ -23,7 +23,7 @@ const THREADS: u32 = (WARPS * WARP) as u32;
 const SUM_THREADS: u32 = (SUM_GROUPS * WARP) as u32;
 
 /// Steps that a warp walks where there is work for the whole card, and the fewest where there is not.
-const CHUNK: usize = 64;
+const CHUNK: usize = 96;
 const SHORTEST_CHUNK: usize = 8;
 
 /// Warps that keep the largest card busy. Not the present card's: its results would then depend on the card.
