@@ -22,12 +22,22 @@ const SUM_GROUPS: usize = 8;
 const THREADS: u32 = (WARPS * WARP) as u32;
 const SUM_THREADS: u32 = (SUM_GROUPS * WARP) as u32;
 
-/// Steps that a warp walks where there is work for the whole card, and the fewest where there is not.
+/// Steps that a warp walks where there is work for the whole card.
 const CHUNK: usize = 96;
-const SHORTEST_CHUNK: usize = 8;
 
-/// Warps that keep the largest card busy. Not the present card's: its results would then depend on the card.
-const ENOUGH_WARPS: usize = 4096;
+/// How short chunks become where there is not.
+#[derive(Clone, Copy)]
+struct Sharing {
+    /// Warps that keep the largest card busy. Not the present card's: results would then depend on the card.
+    warps: usize,
+    /// Fewest steps of a warp: a tile or two of kernels/causal_conv1d, the steps beyond the chunk included.
+    shortest: usize,
+}
+
+/// 32 resident warps on each of some 130 multiprocessors.
+const FORWARD: Sharing = Sharing { warps: 4096, shortest: 4 };
+/// 16 of them.
+const BACKWARD: Sharing = Sharing { warps: 2048, shortest: 6 };
 
 /// How a pass is shared out, as in kernels/causal_conv1d/work.h.
 #[repr(C)]
@@ -40,9 +50,9 @@ struct Work {
 
 impl Work {
     /// Chunks of the greatest length, up to [`CHUNK`], that gives warps enough, all of a sequence about equally long.
-    fn new(sizes: Sizes, activations: &[(Place, DType)]) -> Self {
-        let warps = sizes.batch * sizes.groups() * sizes.token;
-        let chunk = (warps / ENOUGH_WARPS).clamp(SHORTEST_CHUNK, CHUNK);
+    fn new(sharing: Sharing, sizes: Sizes, activations: &[(Place, DType)]) -> Self {
+        let steps = sizes.batch * sizes.groups() * sizes.token;
+        let chunk = (steps / sharing.warps).clamp(sharing.shortest, CHUNK);
         let blocks = sizes.token.div_ceil(chunk * WARPS);
         let chunk = sizes.token.div_ceil((blocks * WARPS).max(1));
         let packed = sizes.channel.is_multiple_of(CHANNELS)
@@ -113,7 +123,7 @@ pub(super) fn forward(
         out_batch_stride: out.batch_stride(),
         out_token_stride: out.row_stride(),
     };
-    let mut work = Work::new(sizes, &[(Place::of(&conv.x), dtype), (out, dtype)]);
+    let mut work = Work::new(FORWARD, sizes, &[(Place::of(&conv.x), dtype), (out, dtype)]);
     let suffix = cuda::suffix(dtype);
     let source = format!("causal_conv1d/fwd_{suffix}");
     let kernel = format!("causal_conv1d_fwd_{suffix}_w{}", sizes.width);
@@ -148,7 +158,7 @@ pub(super) fn backward(
         grad_x_token_stride: grad_x.row_stride(),
         grad_weight_channel_stride: grad_weight.row_stride(),
     };
-    let mut work = Work::new(sizes, &[(x, dtype), (grad_out, dtype), (grad_x, dtype)]);
+    let mut work = Work::new(BACKWARD, sizes, &[(x, dtype), (grad_out, dtype), (grad_x, dtype)]);
     let elements = (sizes.width + 1) * sizes.channel;
     let length = sizes.pieces(&work) * elements;
     let mut workspace = Workspace::new(&stream, &[length])?;
