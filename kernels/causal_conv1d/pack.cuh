@@ -88,7 +88,7 @@ class Columns {
         }
     }
 
-    /// Starts to copy several tokens to this thread's places in shared memory, `to[t * kPlaces]`; see `Copies`.
+    /// Starts to copy several tokens to this thread's places in shared memory, `to[t * kPlaces]`; see `copies`.
     template <int kPlaces, typename Value, int kTokens>
     __device__ void copy(const int (&tokens)[kTokens], Pack<Value>* to) const {
         if (packed) {
