@@ -195,7 +195,13 @@ mod tests {
         fs::set_permissions(&test, fs::Permissions::from_mode(0o755)).unwrap();
         write_run(&bundle).unwrap();
         let mut command = Command::new(bundle.join("run"));
-        let output = command.arg("tests").args(arguments).env("LIBTORCH", &torch).output().unwrap();
+        let output = command
+            .arg("tests")
+            .args(arguments)
+            .env("LIBTORCH", &torch)
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
