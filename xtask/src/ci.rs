@@ -5,7 +5,7 @@ use std::process::Command;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    codegen, format, invariants,
+    codegen, format, invariants, kernel_resources,
     process::{self, Interrupt},
     setup::{self, Request},
     steps::{Outcome, Steps},
@@ -33,7 +33,7 @@ enum Step {
     Invariants,
     /// Generated Rust equals what the headers say
     Codegen,
-    /// Every CUDA source compiles, where nvcc could be had
+    /// Every CUDA source compiles, and no kernel takes more than kernels/resources.tsv says, where nvcc could be had
     Kernels,
     /// clippy, warnings are errors
     Lints,
@@ -105,7 +105,7 @@ impl Step {
                 Ok(Outcome::Skipped("nvcc is not installed".to_owned()))
             }
             // The package's build script calls nvcc.
-            Self::Kernels => run(workspace.cargo(["build", "--release", "-p", "dim-kernels"])),
+            Self::Kernels => kernel_resources::check(workspace, interrupt).map(|()| Outcome::Passed),
             Self::Codegen => codegen::run(workspace, true, interrupt).map(|()| Outcome::Passed),
             Self::Deny if !setup::is_program("cargo-deny") => {
                 Ok(Outcome::Skipped("cargo-deny is not installed".to_owned()))

@@ -5,10 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    ci, codegen, demo, format, invariants,
+    bundle, ci, codegen, demo, format, invariants, kernel_resources,
     process::Interrupt,
     setup::{self, Request},
-    test, verify,
+    test, test_gpu, verify,
     workspace::Workspace,
 };
 
@@ -28,6 +28,12 @@ pub(crate) enum Command {
     Demo(demo::Arguments),
     /// Set up and run every test of the workspace, doctests included
     Test,
+    /// Set up and run the tests that need a GPU; without one they skip, by name and aloud
+    TestGpu(test_gpu::Arguments),
+    /// Gather programs, GPU tests and benchmarks for a machine without Rust, such as a node of a cluster
+    Bundle(bundle::Arguments),
+    /// Compare registers, spills and shared memory of every kernel with kernels/resources.tsv
+    KernelResources(kernel_resources::Arguments),
     /// Everything that a change must pass: format, lints, docs, invariants, generated code, golden files, tests
     Ci(ci::Arguments),
     /// Compare with golden files and print the worst error of each
@@ -74,6 +80,9 @@ pub(crate) fn run(command: Command, workspace: &Workspace) -> anyhow::Result<Exi
         }
         Command::Demo(arguments) => demo::run(workspace, &arguments, &interrupt)?,
         Command::Test => test::run(workspace, &interrupt)?,
+        Command::TestGpu(arguments) => test_gpu::run(workspace, &arguments, &interrupt)?,
+        Command::Bundle(arguments) => bundle::run(workspace, &arguments, &interrupt)?,
+        Command::KernelResources(arguments) => kernel_resources::run(workspace, &arguments, &interrupt)?,
         Command::Ci(arguments) => ci::run(workspace, &arguments, &interrupt)?,
         Command::Verify(arguments) => return verify::run(workspace, &arguments, &interrupt),
         Command::Codegen { check } => codegen::run(workspace, check, &interrupt)?,

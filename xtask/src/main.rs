@@ -5,16 +5,20 @@
 
 #![forbid(unsafe_code)]
 
+mod artifacts;
+mod bundle;
 mod ci;
 mod cli;
 mod codegen;
 mod demo;
 mod format;
 mod invariants;
+mod kernel_resources;
 mod process;
 mod setup;
 mod steps;
 mod test;
+mod test_gpu;
 mod verify;
 mod workspace;
 

@@ -50,6 +50,11 @@ impl Workspace {
         self.libtorch.as_deref()
     }
 
+    /// The libtorch that is built against.
+    pub(crate) fn libtorch(&self) -> PathBuf {
+        self.libtorch.clone().unwrap_or_else(|| self.site().join("torch"))
+    }
+
     /// A cargo command in the root of the checkout.
     ///
     /// `LIBTORCH` as set by `.cargo/config.toml` is taken out again: the child reads the same file, and build

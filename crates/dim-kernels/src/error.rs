@@ -103,7 +103,7 @@ pub enum KernelError {
     /// The program was built without the CUDA kernels that the call needs.
     #[error(
         "{op}: this program was built without nvcc and lacks the CUDA kernels {needed} (all that it lacks: {missing}); \
-         run `cargo xtask setup --nvcc`, then build it again"
+         run `cargo xtask setup --nvcc`, then build it again, without DIM_CUDA_ARCHS=none"
     )]
     MissingKernels {
         /// The op that was called.

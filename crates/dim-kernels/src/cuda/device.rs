@@ -112,3 +112,17 @@ impl Loaded {
         Ok(module)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_was_not_compiled_is_named_with_what_to_do() {
+        let Err(error) = Loaded::default().module("no_op::forward", "no_op/fwd_f32") else { panic!("found") };
+        let message = error.to_string();
+        assert!(message.starts_with("no_op::forward: this program was built without nvcc"), "{message}");
+        assert!(message.contains("lacks the CUDA kernels no_op/fwd_f32 (all that it lacks: "), "{message}");
+        assert!(message.contains("run `cargo xtask setup --nvcc`"), "{message}");
+    }
+}
