@@ -61,10 +61,8 @@ __device__ void backward_packs(const NormModulateBackward& params) {
 #pragma unroll
             for (int s = 0; s < kSlots; ++s) {
                 if (!channel.exists(s)) continue;
-                if (from_g) {
-                    r[t][s] = load_pack<kWidth>(from_r + channel[s]);
-                    g[t][s] = load_pack<kWidth>(from_g + channel[s]);
-                }
+                if (from_g) g[t][s] = load_pack<kWidth>(from_g + channel[s]);
+                if (from_g && from_r) r[t][s] = load_pack<kWidth>(from_r + channel[s]);
                 if (from_later) later[t][s] = load_pack<kWidth>(from_later + channel[s]);
                 if (from_y) y[t][s] = load_pack<kWidth>(from_y + channel[s]);
             }
@@ -188,7 +186,7 @@ __device__ void backward_any(const NormModulateBackward& params) {
         }
         for (int c = threadIdx.x; c < channels; c += blockDim.x) {
             const float gradient = g ? to_float(g[c]) : 0.0f;
-            const float n = g ? (r[c] - statistics.mean) * statistics.rstd : 0.0f;
+            const float n = g && r ? (r[c] - statistics.mean) * statistics.rstd : 0.0f;
             const float h = g ? gradient * vectors.modulation_of(c).factor : 0.0f;
             const float grad_r = statistics.grad_r(h, n) + (later ? later[c] : 0.0f);
             if (to_x) to_x[c] = grad_r;

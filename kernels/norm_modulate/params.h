@@ -58,7 +58,7 @@ typedef struct NormModulateForward {
 /// Arguments of the backward kernels; each gradient has the shape of its input.
 typedef struct NormModulateBackward {
     NormModulateInputs inputs;
-    /// The stream with `y` added, `[B, L, D]`.
+    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it.
     const float* r;
     /// Gradient of the output, `[B, L, D]`, or null for zeros.
     const void* grad_out;

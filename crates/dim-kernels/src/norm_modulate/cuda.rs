@@ -187,9 +187,10 @@ pub(super) fn backward(
     let mut workspace = Workspace::new(&stream, &lengths)?;
     let [partials, weight_shares, bias_shares] = lengths.map(|length| workspace.take(length));
 
+    let reads_r = op.norm != Norm::None || of_weight.is_some() || of_scale.is_some();
     let mut params = NormModulateBackward {
         inputs: inputs.params(op, sizes, plan),
-        r: r.pointer.cast(),
+        r: if reads_r { r.pointer.cast() } else { std::ptr::null() },
         grad_out: grad_out.pointer,
         grad_r: grad_r.pointer.cast(),
         grad_x: grad_x.pointer.cast(),

@@ -119,7 +119,7 @@ pub fn forward(
 /// counts as zeros if it is absent.
 ///
 /// Of the forward pass, the stream `r` with the branch added is needed: `x` itself where there is no branch. The statistics
-/// are recomputed.
+/// are recomputed. Without a norm, `r` is read only for the gradients of `weight` and `scale`.
 ///
 /// # Errors
 /// As [`forward`].

@@ -112,7 +112,7 @@ const _: () = {
 #[derive(Debug, Copy, Clone)]
 pub struct NormModulateBackward {
     pub inputs: NormModulateInputs,
-    /// The stream with `y` added, `[B, L, D]`.
+    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it.
     pub r: *const f32,
     /// Gradient of the output, `[B, L, D]`, or null for zeros.
     pub grad_out: *const ::core::ffi::c_void,
