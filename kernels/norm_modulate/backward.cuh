@@ -19,18 +19,18 @@ struct Statistics {
     float mean_h = 0.0f;
     float mean_hn = 0.0f;
 
-    /// From the sums of squares of `r - mean`, of h times that, and of h.
-    __device__ void set(uint32_t norm, float squares, float products, float sum_h, float per_channel, float eps) {
+    /// From the sums of squares of `r - mean`, of h times that, and, for the layer norm, of h.
+    __device__ void set(float squares, float products, float sum_h, float per_channel, float eps) {
         rstd = reciprocal_root(squares * per_channel + eps);
         mean_hn = products * rstd * per_channel;
-        if (norm == kLayer) mean_h = sum_h * per_channel;
+        mean_h = sum_h * per_channel;
     }
 
     __device__ float grad_r(float h, float n) const { return rstd * (h - mean_h - n * mean_hn); }
 };
 
 /// For rows in packs, at most kSlots of them a thread.
-template <typename T, int kWidth = kPackWidth, int kSlots = kPackSlots, int kRows = kBackwardRows>
+template <typename T, bool kCentred, int kWidth = kPackWidth, int kSlots = 1, int kRows = kBackwardRows>
 __device__ void backward_packs(const NormModulateBackward& params) {
     const NormModulateInputs& p = params.inputs;
     const Tokens at(p);
@@ -42,9 +42,10 @@ __device__ void backward_packs(const NormModulateBackward& params) {
         if (channel.exists(s)) vectors[s].load(Vectors(p, at.batch), channel[s]);
     }
 
-    __shared__ float mean_buffer[2][kMostWarps][kRows], buffer[2][kMostWarps][3 * kRows];
+    constexpr int kSums = kCentred ? 3 : 2;
+    __shared__ float mean_buffer[2][kMostWarps][kRows], buffer[2][kMostWarps][kSums * kRows];
     BlockSums<kRows> sum_mean{mean_buffer};
-    BlockSums<3 * kRows> sum{buffer};
+    BlockSums<kSums * kRows> sum{buffer};
     float sum_g[kSlots][kWidth] = {}, sum_gn[kSlots][kWidth] = {}, sum_gate[kSlots][kWidth] = {};
     for (int first = at.first; first < at.end; first += kRows) {
         Pack<float, kWidth> r[kRows][kSlots] = {}, later[kRows][kSlots] = {};
@@ -69,7 +70,7 @@ __device__ void backward_packs(const NormModulateBackward& params) {
         }
 
         Statistics statistics[kRows];
-        if (p.norm == kLayer && params.grad_out) {
+        if (kCentred && params.grad_out) {
             float mean[kRows] = {};
 #pragma unroll
             for (int t = 0; t < kRows; ++t) {
@@ -84,7 +85,7 @@ __device__ void backward_packs(const NormModulateBackward& params) {
             for (int t = 0; t < kRows; ++t) statistics[t].mean = mean[t] * per_channel;
         }
         if (p.norm != kNone && params.grad_out) {
-            float sums[3 * kRows] = {};
+            float sums[kSums * kRows] = {};
 #pragma unroll
             for (int t = 0; t < kRows; ++t) {
 #pragma unroll
@@ -94,16 +95,17 @@ __device__ void backward_packs(const NormModulateBackward& params) {
                     for (int i = 0; i < kWidth; ++i) {
                         const float centred = r[t][s].values[i] - statistics[t].mean;
                         const float h = to_float(g[t][s].values[i]) * vectors[s].factor[i];
-                        sums[3 * t] += centred * centred;
-                        sums[3 * t + 1] += h * centred;
-                        sums[3 * t + 2] += h;
+                        sums[kSums * t] += centred * centred;
+                        sums[kSums * t + 1] += h * centred;
+                        if (kCentred) sums[kSums * t + 2] += h;
                     }
                 }
             }
             sum(sums);
 #pragma unroll
             for (int t = 0; t < kRows; ++t) {
-                statistics[t].set(p.norm, sums[3 * t], sums[3 * t + 1], sums[3 * t + 2], per_channel, p.eps);
+                const float sum_h = kCentred ? sums[kSums * t + kSums - 1] : 0.0f;
+                statistics[t].set(sums[kSums * t], sums[kSums * t + 1], sum_h, per_channel, p.eps);
             }
         }
 
@@ -182,7 +184,7 @@ __device__ void backward_any(const NormModulateBackward& params) {
                 sums[2] += h;
             }
             sum(sums);
-            statistics.set(p.norm, sums[0], sums[1], sums[2], per_channel, p.eps);
+            statistics.set(sums[0], sums[1], p.norm == kLayer ? sums[2] : 0.0f, per_channel, p.eps);
         }
         for (int c = threadIdx.x; c < channels; c += blockDim.x) {
             const float gradient = g ? to_float(g[c]) : 0.0f;

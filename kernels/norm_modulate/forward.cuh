@@ -5,10 +5,10 @@
 
 namespace norm_modulate {
 
-constexpr int kForwardRows = 4;  // tokens whose rows are loaded together
+constexpr int kForwardRows = 2;  // tokens whose rows are loaded together
 
 /// For rows in packs, at most kSlots of them a thread.
-template <typename T, int kWidth = kPackWidth, int kSlots = kPackSlots, int kRows = kForwardRows>
+template <typename T, int kWidth = kPackWidth, int kSlots = 1, int kRows = kForwardRows>
 __device__ void forward_packs(const NormModulateForward& params) {
     const NormModulateInputs& p = params.inputs;
     const Tokens at(p);

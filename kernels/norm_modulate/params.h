@@ -113,4 +113,6 @@ typedef struct NormModulateSums {
     uint32_t channel;
     /// Blocks of a sequence.
     uint32_t blocks;
+    /// Groups of the threads of a block, a power of two.
+    uint32_t groups;
 } NormModulateSums;

@@ -17,8 +17,7 @@
 namespace norm_modulate {
 
 // The launching side has the same numbers.
-constexpr int kPackWidth = 4;      // neighbouring channels of a pack
-constexpr int kPackSlots = 2;      // packs of a thread, at most
+constexpr int kPackWidth = 8;      // neighbouring channels of a pack
 constexpr int kPackThreads = 512;  // at most, of a block of the kernels for packs
 constexpr int kAnyThreads = 512;   // at most, of a block of the kernels for any row
 

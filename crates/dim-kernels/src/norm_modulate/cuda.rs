@@ -10,12 +10,14 @@ use crate::error::KernelError;
 use crate::view::{DType, TensorView};
 
 // As in kernels/norm_modulate/rows.cuh and sums.cuh.
-const PACK_WIDTH: usize = 4;
-const PACK_SLOTS: usize = 2;
+const PACK_WIDTH: usize = 8;
 const MOST_THREADS: usize = 512;
 const WARP: usize = 32;
-const SUM_CHANNELS: usize = 32;
+const SUM_THREADS: usize = 256;
 const MOST_GROUPS: usize = 32;
+
+/// Bytes of an access, which packs are aligned to.
+const ACCESS: usize = 16;
 
 /// Which tokens a block takes, and which kernel.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +38,7 @@ impl Plan {
         // Sequences in equal parts, rather than in full ones and a rest.
         let parts = sizes.token.div_ceil(share.next_multiple_of(rows)).max(1);
         let tokens = sizes.token.div_ceil(parts).next_multiple_of(rows).max(rows);
-        let channels_of_thread = if packs { PACK_WIDTH * PACK_SLOTS } else { 1 };
+        let channels_of_thread = if packs { PACK_WIDTH } else { 1 };
         let threads = sizes.channel.div_ceil(channels_of_thread).next_multiple_of(WARP).min(MOST_THREADS);
         // Rows without channels are none.
         let blocks = if sizes.channel == 0 { 0 } else { sizes.token.div_ceil(tokens) };
@@ -47,9 +49,10 @@ impl Plan {
         Launch { source, kernel, blocks: sizes.batch * self.blocks, threads: size(self.threads), shared_bytes: 0 }
     }
 
-    fn kernel(&self, pass: &str, dtype: DType) -> (String, String) {
-        let (dtype, any) = (cuda::suffix(dtype), if self.packs { "" } else { "_any" });
-        (format!("norm_modulate/{pass}_{dtype}"), format!("norm_modulate_{pass}_{dtype}{any}"))
+    /// Source and symbol of a kernel; `variant` is that of the one for packs.
+    fn kernel(&self, pass: &str, dtype: DType, variant: &str) -> (String, String) {
+        let (dtype, variant) = (cuda::suffix(dtype), if self.packs { variant } else { "_any" });
+        (format!("norm_modulate/{pass}_{dtype}"), format!("norm_modulate_{pass}_{dtype}{variant}"))
     }
 }
 
@@ -70,13 +73,11 @@ fn size(size: usize) -> u32 {
 /// Whether the kernels for packs can take these rows.
 fn in_packs(sizes: Sizes, f32s: &[Place], activations: &[Place]) -> bool {
     let aligned = |place: &Place, size: usize| {
-        let whole = |stride: i64| stride % PACK_WIDTH as i64 == 0;
-        place.pointer.addr().is_multiple_of(PACK_WIDTH * size)
-            && whole(place.batch_stride())
-            && whole(place.row_stride())
+        let whole = |stride: i64| (stride * size as i64) % ACCESS as i64 == 0;
+        place.pointer.addr().is_multiple_of(ACCESS) && whole(place.batch_stride()) && whole(place.row_stride())
     };
     sizes.channel.is_multiple_of(PACK_WIDTH)
-        && sizes.channel <= MOST_THREADS * PACK_SLOTS * PACK_WIDTH
+        && sizes.channel <= MOST_THREADS * PACK_WIDTH
         && f32s.iter().all(|place| aligned(place, DType::F32.size_bytes()))
         && activations.iter().all(|place| aligned(place, sizes.activation.size_bytes()))
 }
@@ -154,7 +155,7 @@ pub(super) fn forward(
         out_batch_stride: out.batch_stride(),
         out_token_stride: out.row_stride(),
     };
-    let (source, kernel) = plan.kernel("fwd", sizes.activation);
+    let (source, kernel) = plan.kernel("fwd", sizes.activation, "");
     // SAFETY: the kernel takes one `NormModulateForward`, and every pointer is that of a checked view of these sizes.
     unsafe { stream.launch(plan.launch(sizes, &source, &kernel), &mut [(&raw mut params).cast()]) }
 }
@@ -207,7 +208,8 @@ pub(super) fn backward(
         grad_y_batch_stride: grad_y.batch_stride(),
         grad_y_token_stride: grad_y.row_stride(),
     };
-    let (source, kernel) = plan.kernel("bwd", sizes.activation);
+    let (source, kernel) =
+        plan.kernel("bwd", sizes.activation, if matches!(op.norm, Norm::Layer { .. }) { "_centred" } else { "" });
     // SAFETY: the kernel takes one `NormModulateBackward`; every pointer is that of a checked view of these sizes, or of the
     // workspace's part that has room for the sums of this plan's blocks.
     unsafe { stream.launch(plan.launch(sizes, &source, &kernel), &mut [(&raw mut params).cast()])? };
@@ -220,6 +222,8 @@ pub(super) fn backward(
         Some(view) if sizes.batch == 1 => Place::of_mut(view).pointer.cast(),
         _ => shares,
     };
+    // Groups that are worth their threads: each has some four blocks' sums to add.
+    let groups = (1 + plan.blocks / 8).next_power_of_two().min(MOST_GROUPS);
     let mut sums = NormModulateSums {
         partials,
         scale: scale.pointer.cast(),
@@ -237,12 +241,13 @@ pub(super) fn backward(
         batch: size(sizes.batch),
         channel: size(sizes.channel),
         blocks: size(plan.blocks),
+        groups: size(groups),
     };
     let launch = Launch {
         source: "norm_modulate/sums",
         kernel: "norm_modulate_sums",
-        blocks: sizes.batch * sizes.channel.div_ceil(SUM_CHANNELS),
-        threads: size(SUM_CHANNELS * (plan.blocks / 8).clamp(1, MOST_GROUPS)),
+        blocks: sizes.batch * sizes.channel.div_ceil(SUM_THREADS / groups),
+        threads: size(SUM_THREADS),
         shared_bytes: 0,
     };
     // SAFETY: the kernel takes one `NormModulateSums`, whose pointers are as above; the partial sums were written by the

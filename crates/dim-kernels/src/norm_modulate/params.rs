@@ -202,6 +202,8 @@ pub struct NormModulateSums {
     pub channel: u32,
     /// Blocks of a sequence.
     pub blocks: u32,
+    /// Groups of the threads of a block, a power of two.
+    pub groups: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -228,4 +230,5 @@ const _: () = {
     ["Offset of field: NormModulateSums::batch"][::core::mem::offset_of!(NormModulateSums, batch) - 104usize];
     ["Offset of field: NormModulateSums::channel"][::core::mem::offset_of!(NormModulateSums, channel) - 108usize];
     ["Offset of field: NormModulateSums::blocks"][::core::mem::offset_of!(NormModulateSums, blocks) - 112usize];
+    ["Offset of field: NormModulateSums::groups"][::core::mem::offset_of!(NormModulateSums, groups) - 116usize];
 };
