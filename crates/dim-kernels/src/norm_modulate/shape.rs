@@ -26,7 +26,7 @@ pub(super) enum Call<'a> {
 pub(super) fn check(queue: &Queue, op: &NormModulate<'_>, call: Call<'_>) -> Result<Sizes, KernelError> {
     let (name, argument, stream) = match call {
         Call::Forward { x, .. } => ("norm_modulate::forward", "x", x),
-        Call::Backward { ref upstream, .. } => ("norm_modulate::backward", "r", upstream.r),
+        Call::Backward { upstream, .. } => ("norm_modulate::backward", "r", upstream.r),
     };
     let check = Check { op: name, queue };
 
