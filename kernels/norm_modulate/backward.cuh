@@ -10,7 +10,9 @@
 
 namespace norm_modulate {
 
-constexpr int kBackwardRows = 2;  // tokens whose rows are loaded together
+/// Registers of the kernels for packs. Those of a multiprocessor are in four parts: with 80, each holds six warps, with 96 five.
+constexpr int kLeanRegisters = 80;  // half precision without centring
+constexpr int kRegisters = 96;
 
 /// What the sums over the channels give.
 struct Statistics {
@@ -21,7 +23,7 @@ struct Statistics {
 
     /// From the sums of squares of `r - mean`, of h times that, and, for the layer norm, of h.
     __device__ void set(float squares, float products, float sum_h, float per_channel, float eps) {
-        rstd = reciprocal_root(squares * per_channel + eps);
+        rstd = rsqrtf(squares * per_channel + eps);
         mean_hn = products * rstd * per_channel;
         mean_h = sum_h * per_channel;
     }
@@ -29,121 +31,89 @@ struct Statistics {
     __device__ float grad_r(float h, float n) const { return rstd * (h - mean_h - n * mean_hn); }
 };
 
-/// For rows in packs, at most kSlots of them a thread.
-template <typename T, bool kCentred, int kWidth = kPackWidth, int kSlots = 1, int kRows = kBackwardRows>
+/// For rows in packs, one a thread. kCentred: the layer norm; else the RMS norm or none.
+template <typename T, bool kCentred>
 __device__ void backward_packs(const NormModulateBackward& params) {
     const NormModulateInputs& p = params.inputs;
     const Tokens at(p);
-    const Channels<kWidth, kSlots> channel(p);
+    const int channel = threadIdx.x * kWidth;
+    // Threads beyond the last channel hold zeros, and only help to sum.
+    const bool exists = channel < static_cast<int>(p.channel);
     const float per_channel = 1.0f / p.channel;
-    PackVectors<kWidth> vectors[kSlots] = {};
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s) {
-        if (channel.exists(s)) vectors[s].load(Vectors(p, at.batch), channel[s]);
-    }
+    const Vectors v(p, at.batch);
+    PackVectors vectors;
+    if (exists) vectors.load(v, channel);
 
     constexpr int kSums = kCentred ? 3 : 2;
-    __shared__ float mean_buffer[2][kMostWarps][kRows], buffer[2][kMostWarps][kSums * kRows];
-    BlockSums<kRows> sum_mean{mean_buffer};
-    BlockSums<kSums * kRows> sum{buffer};
-    float sum_g[kSlots][kWidth] = {}, sum_gn[kSlots][kWidth] = {}, sum_gate[kSlots][kWidth] = {};
-    for (int first = at.first; first < at.end; first += kRows) {
-        Pack<float, kWidth> r[kRows][kSlots] = {}, later[kRows][kSlots] = {};
-        Pack<T, kWidth> g[kRows][kSlots] = {}, y[kRows][kSlots] = {};
-#pragma unroll
-        for (int t = 0; t < kRows; ++t) {
-            const int token = min(first + t, at.end - 1);
+    __shared__ typename BlockSums<1>::Buffer mean_buffer;
+    __shared__ typename BlockSums<kSums>::Buffer buffer;
+    BlockSums<1> sum_mean(mean_buffer);
+    BlockSums<kSums> sum(buffer);
+    float sum_g[kWidth] = {}, sum_gn[kWidth] = {}, sum_gate[kWidth] = {};
+    for (int token = at.first; token < at.end; ++token) {
+        Pack<float, kWidth> r = {}, later = {};
+        Pack<T, kWidth> g = {}, y = {};
+        if (exists) {
             const auto* from_r = row_of<const float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
             const auto* from_g = row_of<const T>(params.grad_out, params.grad_out_batch_stride,
                                                  params.grad_out_token_stride, at.batch, token);
             const auto* from_later = row_of<const float>(params.grad_r, params.grad_r_batch_stride,
                                                          params.grad_r_token_stride, at.batch, token);
             const auto* from_y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
-#pragma unroll
-            for (int s = 0; s < kSlots; ++s) {
-                if (!channel.exists(s)) continue;
-                if (from_g) g[t][s] = load_pack<kWidth>(from_g + channel[s]);
-                if (from_g && from_r) r[t][s] = load_pack<kWidth>(from_r + channel[s]);
-                if (from_later) later[t][s] = load_pack<kWidth>(from_later + channel[s]);
-                if (from_y) y[t][s] = load_pack<kWidth>(from_y + channel[s]);
-            }
+            if (from_g) g = load_pack<kWidth>(from_g + channel);
+            if (from_g && from_r) r = load_pack<kWidth>(from_r + channel);
+            if (from_later) later = load_pack<kWidth>(from_later + channel);
+            if (from_y) y = load_pack<kWidth>(from_y + channel);
         }
 
-        Statistics statistics[kRows];
+        Statistics statistics;
         if (kCentred && params.grad_out) {
-            float mean[kRows] = {};
+            float mean[1] = {};
 #pragma unroll
-            for (int t = 0; t < kRows; ++t) {
-#pragma unroll
-                for (int s = 0; s < kSlots; ++s) {
-#pragma unroll
-                    for (int i = 0; i < kWidth; ++i) mean[t] += r[t][s].values[i];
-                }
-            }
+            for (int i = 0; i < kWidth; ++i) mean[0] += r.values[i];
             sum_mean(mean);
-#pragma unroll
-            for (int t = 0; t < kRows; ++t) statistics[t].mean = mean[t] * per_channel;
+            statistics.mean = mean[0] * per_channel;
         }
         if (p.norm != kNone && params.grad_out) {
-            float sums[kSums * kRows] = {};
+            float sums[kSums] = {};
 #pragma unroll
-            for (int t = 0; t < kRows; ++t) {
-#pragma unroll
-                for (int s = 0; s < kSlots; ++s) {
-                    if (!channel.exists(s)) continue;
-#pragma unroll
-                    for (int i = 0; i < kWidth; ++i) {
-                        const float centred = r[t][s].values[i] - statistics[t].mean;
-                        const float h = to_float(g[t][s].values[i]) * vectors[s].factor[i];
-                        sums[kSums * t] += centred * centred;
-                        sums[kSums * t + 1] += h * centred;
-                        if (kCentred) sums[kSums * t + 2] += h;
-                    }
-                }
+            for (int i = 0; i < kWidth; ++i) {
+                const float centred = exists ? r.values[i] - statistics.mean : 0.0f;
+                const float h = to_float(g.values[i]) * vectors.factor[i];
+                sums[0] += centred * centred;
+                sums[1] += h * centred;
+                if (kCentred) sums[kSums - 1] += h;
             }
             sum(sums);
-#pragma unroll
-            for (int t = 0; t < kRows; ++t) {
-                const float sum_h = kCentred ? sums[kSums * t + kSums - 1] : 0.0f;
-                statistics[t].set(sums[kSums * t], sums[kSums * t + 1], sum_h, per_channel, p.eps);
-            }
+            statistics.set(sums[0], sums[1], kCentred ? sums[kSums - 1] : 0.0f, per_channel, p.eps);
         }
 
+        // Read again for each token, from the nearest cache: registers are short.
+        float gate[kWidth];
+        load_or(gate, exists && v.gate ? v.gate + channel : nullptr, 1.0f - v.gate_offset);
+        float grad_r[kWidth], grad_y[kWidth];
 #pragma unroll
-        for (int t = 0; t < kRows; ++t) {
-            const int token = first + t;
-            if (token >= at.end) break;
-            auto* to_x = row_of<float>(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, token);
-            auto* to_y = row_of<T>(params.grad_y, params.grad_y_batch_stride, params.grad_y_token_stride, at.batch, token);
-#pragma unroll
-            for (int s = 0; s < kSlots; ++s) {
-                float grad_r[kWidth], grad_y[kWidth];
-#pragma unroll
-                for (int i = 0; i < kWidth; ++i) {
-                    const float gradient = to_float(g[t][s].values[i]);
-                    const float n = (r[t][s].values[i] - statistics[t].mean) * statistics[t].rstd;
-                    grad_r[i] = statistics[t].grad_r(gradient * vectors[s].factor[i], n) + later[t][s].values[i];
-                    grad_y[i] = vectors[s].gate[i] * grad_r[i];
-                    sum_g[s][i] += gradient;
-                    sum_gn[s][i] += gradient * n;
-                    sum_gate[s][i] += grad_r[i] * to_float(y[t][s].values[i]);
-                }
-                if (!channel.exists(s)) continue;
-                if (to_x) store_pack<kWidth>(to_x + channel[s], grad_r);
-                if (to_y) store_pack<kWidth>(to_y + channel[s], grad_y);
-            }
+        for (int i = 0; i < kWidth; ++i) {
+            const float gradient = to_float(g.values[i]);
+            const float n = (r.values[i] - statistics.mean) * statistics.rstd;
+            grad_r[i] = statistics.grad_r(gradient * vectors.factor[i], n) + later.values[i];
+            grad_y[i] = (v.gate_offset + gate[i]) * grad_r[i];
+            sum_g[i] += gradient;
+            sum_gn[i] += gradient * n;
+            sum_gate[i] += grad_r[i] * to_float(y.values[i]);
         }
+        if (!exists) continue;
+        auto* to_x = row_of<float>(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, token);
+        auto* to_y = row_of<T>(params.grad_y, params.grad_y_batch_stride, params.grad_y_token_stride, at.batch, token);
+        if (to_x) store_pack<kWidth>(to_x + channel, grad_r);
+        if (to_y) store_pack<kWidth>(to_y + channel, grad_y);
     }
 
-    if (!params.partials) return;
-    float* partials = params.partials + static_cast<int64_t>(blockIdx.x) * 3 * p.channel;
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s) {
-        if (!channel.exists(s)) continue;
-        store_pack<kWidth>(partials + channel[s], sum_g[s]);
-        store_pack<kWidth>(partials + p.channel + channel[s], sum_gn[s]);
-        store_pack<kWidth>(partials + 2 * p.channel + channel[s], sum_gate[s]);
-    }
+    if (!params.partials || !exists) return;
+    float* partials = params.partials + static_cast<int64_t>(blockIdx.x) * 3 * p.channel + channel;
+    store_pack<kWidth>(partials, sum_g);
+    store_pack<kWidth>(partials + p.channel, sum_gn);
+    store_pack<kWidth>(partials + 2 * p.channel, sum_gate);
 }
 
 /// For any row: walks over its channels up to three times. The sums over tokens are kept where they are handed on.
@@ -155,9 +125,10 @@ __device__ void backward_any(const NormModulateBackward& params) {
     const int channels = p.channel;
     const float per_channel = 1.0f / channels;
     float* partials = params.partials ? params.partials + static_cast<int64_t>(blockIdx.x) * 3 * channels : nullptr;
-    __shared__ float mean_buffer[2][kMostWarps][1], buffer[2][kMostWarps][3];
-    BlockSums<1> sum_mean{mean_buffer};
-    BlockSums<3> sum{buffer};
+    __shared__ BlockSums<1>::Buffer mean_buffer;
+    __shared__ BlockSums<3>::Buffer buffer;
+    BlockSums<1> sum_mean(mean_buffer);
+    BlockSums<3> sum(buffer);
     for (int token = at.first; token < at.end; ++token) {
         const auto* r = row_of<const float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
         const auto* g = row_of<const T>(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride,

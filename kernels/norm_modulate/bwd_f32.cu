@@ -3,7 +3,7 @@
 using namespace norm_modulate;
 using Params = NormModulateBackward;
 
-extern "C" __global__ void __launch_bounds__(kPackThreads) norm_modulate_bwd_f32(const __grid_constant__ Params p) {
+extern "C" __global__ void __maxnreg__(kRegisters) norm_modulate_bwd_f32(const __grid_constant__ Params p) {
     backward_packs<float, false>(p);
 }
 extern "C" __global__ void __launch_bounds__(kPackThreads)

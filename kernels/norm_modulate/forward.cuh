@@ -5,102 +5,56 @@
 
 namespace norm_modulate {
 
-constexpr int kForwardRows = 2;  // tokens whose rows are loaded together
-
-/// For rows in packs, at most kSlots of them a thread.
-template <typename T, int kWidth = kPackWidth, int kSlots = 1, int kRows = kForwardRows>
+/// For rows in packs, one a thread.
+template <typename T>
 __device__ void forward_packs(const NormModulateForward& params) {
     const NormModulateInputs& p = params.inputs;
     const Tokens at(p);
-    const Channels<kWidth, kSlots> channel(p);
+    const int channel = threadIdx.x * kWidth;
+    // Threads beyond the last channel hold zeros, and only help to sum.
+    const bool exists = channel < static_cast<int>(p.channel);
     const float per_channel = 1.0f / p.channel;
-    PackVectors<kWidth> vectors[kSlots] = {};
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s) {
-        if (channel.exists(s)) vectors[s].load(Vectors(p, at.batch), channel[s]);
-    }
+    PackVectors vectors;
+    if (exists) vectors.load(Vectors(p, at.batch), channel);
 
-    __shared__ float buffer[2][kMostWarps][kRows];
-    BlockSums<kRows> sum{buffer};
-    for (int first = at.first; first < at.end; first += kRows) {
-        float r[kRows][kSlots][kWidth];
+    __shared__ BlockSums<1>::Buffer buffer;
+    BlockSums<1> sum(buffer);
+    for (int token = at.first; token < at.end; ++token) {
+        const auto* x = row_of<const float>(params.x, params.x_batch_stride, params.x_token_stride, at.batch, token);
+        const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
+        auto* to_r = row_of<float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
+        auto* to_out = row_of<T>(params.out, params.out_batch_stride, params.out_token_stride, at.batch, token);
+        float r[kWidth] = {};
+        if (exists) {
+            const Pack<float, kWidth> stream = load_pack<kWidth>(x + channel);
+            Pack<T, kWidth> branch = {};
+            if (y) branch = load_pack<kWidth>(y + channel);
 #pragma unroll
-        for (int t = 0; t < kRows; ++t) {
-            const int token = min(first + t, at.end - 1);
-            const auto* x = row_of<const float>(params.x, params.x_batch_stride, params.x_token_stride, at.batch, token);
-            const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
-#pragma unroll
-            for (int s = 0; s < kSlots; ++s) {
-                Pack<float, kWidth> stream = {};
-                Pack<T, kWidth> branch = {};
-                if (channel.exists(s)) {
-                    stream = load_pack<kWidth>(x + channel[s]);
-                    if (y) branch = load_pack<kWidth>(y + channel[s]);
-                }
-#pragma unroll
-                for (int i = 0; i < kWidth; ++i) {
-                    r[t][s][i] = stream.values[i] + vectors[s].gate[i] * to_float(branch.values[i]);
-                }
-            }
+            for (int i = 0; i < kWidth; ++i) r[i] = stream.values[i] + vectors.gate[i] * to_float(branch.values[i]);
+            if (to_r) store_pack<kWidth>(to_r + channel, r);
         }
+        if (!to_out) continue;
 
-        if (params.r) {
-#pragma unroll
-            for (int t = 0; t < kRows; ++t) {
-                if (first + t >= at.end) break;
-                float* to = row_of<float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, first + t);
-#pragma unroll
-                for (int s = 0; s < kSlots; ++s) {
-                    if (channel.exists(s)) store_pack<kWidth>(to + channel[s], r[t][s]);
-                }
-            }
-        }
-        if (!params.out) continue;
-
-        float mean[kRows] = {}, rstd[kRows];
+        float mean[1] = {}, squares[1] = {};
         if (p.norm == kLayer) {
 #pragma unroll
-            for (int t = 0; t < kRows; ++t) {
-#pragma unroll
-                for (int s = 0; s < kSlots; ++s) {
-#pragma unroll
-                    for (int i = 0; i < kWidth; ++i) mean[t] += r[t][s][i];
-                }
-            }
+            for (int i = 0; i < kWidth; ++i) mean[0] += r[i];
             sum(mean);
-#pragma unroll
-            for (int t = 0; t < kRows; ++t) mean[t] *= per_channel;
+            mean[0] *= per_channel;
         }
         if (p.norm != kNone) {
 #pragma unroll
-            for (int t = 0; t < kRows; ++t) {
-                rstd[t] = 0.0f;
-#pragma unroll
-                for (int s = 0; s < kSlots; ++s) {
-#pragma unroll
-                    for (int i = 0; i < kWidth; ++i) {
-                        const float centred = r[t][s][i] - mean[t];
-                        if (channel.exists(s)) rstd[t] += centred * centred;
-                    }
-                }
+            for (int i = 0; i < kWidth; ++i) {
+                const float centred = r[i] - mean[0];
+                if (exists) squares[0] += centred * centred;
             }
-            sum(rstd);
+            sum(squares);
         }
+        const float rstd = p.norm == kNone ? 1.0f : rsqrtf(squares[0] * per_channel + p.eps);
+        float out[kWidth];
 #pragma unroll
-        for (int t = 0; t < kRows; ++t) {
-            rstd[t] = p.norm == kNone ? 1.0f : reciprocal_root(rstd[t] * per_channel + p.eps);
-            if (first + t >= at.end) break;
-            T* to = row_of<T>(params.out, params.out_batch_stride, params.out_token_stride, at.batch, first + t);
-#pragma unroll
-            for (int s = 0; s < kSlots; ++s) {
-                float out[kWidth];
-#pragma unroll
-                for (int i = 0; i < kWidth; ++i) {
-                    out[i] = (r[t][s][i] - mean[t]) * rstd[t] * vectors[s].factor[i] + vectors[s].summand[i];
-                }
-                if (channel.exists(s)) store_pack<kWidth>(to + channel[s], out);
-            }
-        }
+        for (int i = 0; i < kWidth; ++i) out[i] = (r[i] - mean[0]) * rstd * vectors.factor[i] + vectors.summand[i];
+        if (exists) store_pack<kWidth>(to_out + channel, out);
     }
 }
 
@@ -111,8 +65,8 @@ __device__ void forward_any(const NormModulateForward& params) {
     const Tokens at(p);
     const Vectors vectors(p, at.batch);
     const int channels = p.channel;
-    __shared__ float buffer[2][kMostWarps][1];
-    BlockSums<1> sum{buffer};
+    __shared__ BlockSums<1>::Buffer buffer;
+    BlockSums<1> sum(buffer);
     for (int token = at.first; token < at.end; ++token) {
         const auto* x = row_of<const float>(params.x, params.x_batch_stride, params.x_token_stride, at.batch, token);
         const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
@@ -136,7 +90,7 @@ __device__ void forward_any(const NormModulateForward& params) {
             }
             sum(rstd);
         }
-        rstd[0] = p.norm == kNone ? 1.0f : reciprocal_root(rstd[0] / channels + p.eps);
+        rstd[0] = p.norm == kNone ? 1.0f : rsqrtf(rstd[0] / channels + p.eps);
         T* to = row_of<T>(params.out, params.out_batch_stride, params.out_token_stride, at.batch, token);
         for (int c = threadIdx.x; c < channels; c += blockDim.x) {
             const Modulation modulation = vectors.modulation_of(c);

@@ -2,7 +2,7 @@
 //
 //     r = x + (gate_offset + gate) y        out = (norm(r) weight + bias) (1 + scale) + shift
 //
-// A block walks neighbouring tokens of one sequence. The kernels for rows in packs give each thread the same few
+// A block walks neighbouring tokens of one sequence. The kernels for rows in packs give each thread the same eight
 // channels of every token: what belongs to a channel (gate, modulation, sums over tokens) stays in its registers, as does
 // its part of a row between the statistics and the output. The kernels for any row walk over the channels instead, and
 // read a row again from the cache.
@@ -17,7 +17,7 @@
 namespace norm_modulate {
 
 // The launching side has the same numbers.
-constexpr int kPackWidth = 8;      // neighbouring channels of a pack
+constexpr int kWidth = 8;          // neighbouring channels of a pack: those of a thread
 constexpr int kPackThreads = 512;  // at most, of a block of the kernels for packs
 constexpr int kAnyThreads = 512;   // at most, of a block of the kernels for any row
 
@@ -39,19 +39,6 @@ struct Tokens {
     }
 };
 
-/// The channels of a thread of the kernels for packs: the first of each pack.
-template <int kWidth, int kSlots>
-struct Channels {
-    int end;
-
-    __device__ explicit Channels(const NormModulateInputs& p) : end(p.channel) {}
-    __device__ int operator[](int slot) const { return (slot * blockDim.x + threadIdx.x) * kWidth; }
-    __device__ bool exists(int slot) const { return (*this)[slot] < end; }
-};
-
-/// 1 / √x, rounded twice: there is one a token, so that the precise one costs nothing.
-__device__ inline float reciprocal_root(float x) { return 1.0f / sqrtf(x); }
-
 /// A row of a tensor [batch, token, channel]; null if the tensor is absent.
 template <typename T, typename Pointer>
 __device__ T* row_of(Pointer* data, int64_t batch_stride, int64_t token_stride, int64_t batch, int64_t token) {
@@ -68,26 +55,45 @@ __device__ T* row_of(T* data, int64_t batch_stride, int64_t batch) {
 /// barrier a call is enough.
 template <int kCount>
 struct BlockSums {
-    float (*buffer)[kMostWarps][kCount];  // two of them
+    static constexpr int kQuarter = 4;
+    using Buffer = float4[2][kCount][kMostWarps / kQuarter];
+
+    Buffer& buffer;
     int turn = 0;
+
+    /// Warps that a block has not got count as zeros; the first call's barrier makes that known.
+    __device__ explicit BlockSums(Buffer& memory) : buffer(memory) {
+        const int warp = threadIdx.x;
+        if (warp >= blockDim.x / kWarp && warp < kMostWarps) {
+#pragma unroll
+            for (int i = 0; i < kCount; ++i) place(0, i, warp) = place(1, i, warp) = 0.0f;
+        }
+    }
 
     __device__ void operator()(float (&values)[kCount]) {
 #pragma unroll
         for (int i = 0; i < kCount; ++i) values[i] = sum_over_neighbours<kWarp>(values[i]);
-        const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp;
         if (threadIdx.x % kWarp == 0) {
 #pragma unroll
-            for (int i = 0; i < kCount; ++i) buffer[turn][warp][i] = values[i];
+            for (int i = 0; i < kCount; ++i) place(turn, i, threadIdx.x / kWarp) = values[i];
         }
         __syncthreads();
 #pragma unroll
-        for (int i = 0; i < kCount; ++i) values[i] = buffer[turn][0][i];
-        for (int w = 1; w < warps; ++w) {
+        for (int i = 0; i < kCount; ++i) values[i] = 0.0f;
 #pragma unroll
-            for (int i = 0; i < kCount; ++i) values[i] += buffer[turn][w][i];
+        for (int q = 0; q < kMostWarps / kQuarter; ++q) {
+            if (q * kQuarter * kWarp >= blockDim.x) break;
+#pragma unroll
+            for (int i = 0; i < kCount; ++i) {
+                const float4 four = buffer[turn][i][q];
+                values[i] += (four.x + four.y) + (four.z + four.w);
+            }
         }
         turn ^= 1;
     }
+
+   private:
+    __device__ float& place(int turn, int i, int warp) { return reinterpret_cast<float*>(buffer[turn][i])[warp]; }
 };
 
 /// What a channel's normed value is multiplied with, and what is then added.
@@ -125,12 +131,11 @@ struct Vectors {
     }
 };
 
-/// What the kernels for packs hold of one pack of channels.
-template <int kWidth>
+/// What the kernels for packs hold of their channels.
 struct PackVectors {
-    float gate[kWidth];
-    float factor[kWidth];
-    float summand[kWidth];
+    float gate[kWidth] = {};
+    float factor[kWidth] = {};
+    float summand[kWidth] = {};
 
     __device__ void load(const Vectors& v, int channel) {
         float weight[kWidth], bias[kWidth], scale[kWidth], shift[kWidth];
