@@ -70,9 +70,9 @@ impl Plan {
 /// Blocks that an H100 or H200 runs at once, at the width of the larger networks; others need not be fitted so well.
 const AT_ONCE: usize = 4 * 132;
 
-// Tokens of a block, at most. On an H200, at 16 × 4494 tokens of 1536 channels, the forward pass took 338 µs with blocks of
-// 16 tokens and 354 with 32; the backward pass 578 µs with blocks of 16, and 546 with 48, whose sums are fewer.
-const FORWARD_TOKENS: usize = 16;
+// Tokens of a block, at most. On an H200, at 16 × 4494 tokens of 1536 channels in bf16, the forward pass took 329 µs with
+// blocks of 8 tokens, 334 with 16 and 341 with 24; the backward pass 526 µs with 28, 521 with 35 and 512 with 46, in whole waves.
+const FORWARD_TOKENS: usize = 8;
 const BACKWARD_TOKENS: usize = 48;
 
 /// A size as kernels take it; the checks have refused what does not fit.
