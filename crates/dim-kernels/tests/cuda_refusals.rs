@@ -7,6 +7,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use dim_kernels::causal_conv1d::{self, CausalConv1d};
+use dim_kernels::norm_modulate::{self, Branch, Norm, NormModulate, NormModulateOutputs};
 use dim_kernels::selective_scan::{self, SelectiveScan};
 use dim_kernels::{DType, Device, KernelError, Queue, TensorView, TensorViewMut};
 
@@ -80,6 +81,27 @@ fn activations_of_several_dtypes_are_refused() {
 fn parameters_in_half_precision_are_refused() {
     let half = SelectiveScan { a: view(DType::Bf16, &[3, 16]), ..scan(16, DType::Bf16) };
     assert_eq!(refusal(&half).to_string(), "selective_scan::forward: `a` must be f32 on CUDA device 0, got bf16");
+}
+
+#[test]
+fn a_stream_in_half_precision_and_activations_of_two_dtypes_are_refused() {
+    let forward = |x: DType, y: DType, out: DType| {
+        let branch = Branch { y: view(y, &[2, 5, 3]), gate: None, gate_offset: 0.0 };
+        let op = NormModulate {
+            branch: Some(branch),
+            norm: Norm::Rms { eps: 1e-5 },
+            weight: None,
+            bias: None,
+            scale: None,
+            shift: None,
+        };
+        let outputs = NormModulateOutputs { r: None, out: Some(view_mut(out, &[2, 5, 3])) };
+        norm_modulate::forward(&QUEUE, &op, &view(x, &[2, 5, 3]), outputs).unwrap_err().to_string()
+    };
+    let message = forward(DType::Bf16, DType::Bf16, DType::Bf16);
+    assert_eq!(message, "norm_modulate::forward: `x` must be f32 on CUDA device 0, got bf16");
+    let message = forward(DType::F32, DType::Bf16, DType::F16);
+    assert!(message.contains("`outputs.out` must be of one dtype with `y`"), "{message}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod conv;
 mod finite_differences;
 mod golden;
 mod laws;
+mod norm;
 mod scan;
 mod scan_case;
 mod threads;

@@ -2,6 +2,7 @@
 
 use crate::buffer::Placement;
 use crate::conv;
+use crate::norm;
 use crate::scan_case::{Case, Inputs};
 
 fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
@@ -42,5 +43,22 @@ fn convolution_gives_the_same_bits_on_any_number_of_threads() {
     let on_one = on_threads(1, run);
     for threads in [1, 2, 3, 7] {
         assert!(on_threads(threads, run) == on_one, "other bits on {threads} threads");
+    }
+}
+
+#[test]
+fn norm_gives_the_same_bits_on_any_number_of_threads() {
+    for norm in norm::NORMS {
+        let inputs = norm::Inputs::random(norm::Case::full(3, 200, 300, norm));
+        let run = || {
+            let results = inputs.run();
+            let optional = [results.y, results.gate, results.weight, results.bias, results.scale, results.shift];
+            let optional = optional.map(Option::unwrap);
+            bits([&results.r, &results.out, &results.x].into_iter().chain(&optional))
+        };
+        let on_one = on_threads(1, run);
+        for threads in [1, 2, 3, 7] {
+            assert!(on_threads(threads, run) == on_one, "other bits on {threads} threads for {norm:?}");
+        }
     }
 }
