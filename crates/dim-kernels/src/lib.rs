@@ -13,6 +13,7 @@
 // The kernels read and write memory through pointers whose layout was checked, and use vector instructions.
 #![allow(unsafe_code)]
 
+pub mod adamw_ema;
 pub mod causal_conv1d;
 pub mod selective_scan;
 
