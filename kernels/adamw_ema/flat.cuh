@@ -23,7 +23,7 @@ __device__ bool is_aligned(const T* buffer) {
     return reinterpret_cast<uintptr_t>(buffer) % sizeof(Packed<T>) == 0;
 }
 
-/// Elements `first .. first + 4`, zeros from `length` on. `whole`: all four exist and lie where one access reaches them.
+/// Elements `first .. first + 4`, zeros from `length` on. `whole`: all four exist, and one access reaches them.
 template <typename T>
 __device__ Four load(const T* buffer, int64_t first, int64_t length, bool whole) {
     Four four = {};

@@ -1,7 +1,7 @@
 // The Euclidean norm of a flat buffer, in two steps: the sum of squares of each chunk, then the sum of these.
 //
-// A square of an f32 is exact in f64, so nothing overflows on the way, and the only roundings are the sums' in f64. Chunks
-// and the order within them depend on the length alone: the same numbers give the same bits on every GPU.
+// A square of an f32 is exact in f64, so nothing overflows on the way, and the only roundings are the sums' in f64.
+// Chunks and the order within them depend on the length alone: the same numbers give the same bits on every GPU.
 #pragma once
 
 #include "adamw_ema/flat.cuh"
@@ -12,7 +12,7 @@ namespace adamw_ema {
 
 // The launching side has the same numbers.
 constexpr int kNormThreads = 256;
-constexpr int kNormFours = 16;                              // groups of four elements of a thread
+constexpr int kNormFours = 16;                             // groups of four elements of a thread
 constexpr int kNormChunk = kNormThreads * kNormFours * 4;  // elements of a block
 constexpr int kTotalThreads = 1024;
 

@@ -1,4 +1,4 @@
-/* Parameters of the optimiser's kernels. Letters: kernels/README.md; P: parameters, all of a network's in one buffer. */
+/* Parameters of the optimiser's kernels. P: all parameters of a network, in one buffer. */
 #pragma once
 
 #include <stdint.h>

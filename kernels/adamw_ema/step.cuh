@@ -1,7 +1,7 @@
 // One step of AdamW, the moving average of the result, and its copy in bf16, in one pass.
 //
-// All that counts is memory: 38 bytes move for a parameter, and some thirty operations are done. A thread asks for all of
-// its inputs before it uses any, which keeps enough bytes on their way.
+// All that counts is memory: 38 bytes move for a parameter, and some thirty operations are done. A thread asks for all
+// of its inputs before it uses any, which keeps enough bytes on their way.
 #pragma once
 
 #include "adamw_ema/flat.cuh"

@@ -12,8 +12,8 @@ char* dim_set_gradient(const Tensor* parameter, const Tensor* gradient) {
     return dim::guarded([&] { parameter->mutable_grad() = *gradient; });
 }
 
-/// Tells autograd that `tensor` was written, as libtorch's own in-place operations do: a graph that saved it then refuses
-/// to run backward, and whoever keeps something derived from it sees that it is stale.
+/// Tells autograd that `tensor` was written, as libtorch's own in-place operations do: a graph that saved it then
+/// refuses to run backward, and whoever keeps something derived from it sees that it is stale.
 char* dim_bump_version(const Tensor* tensor) {
     return dim::guarded([&] { tensor->unsafeGetTensorImpl()->bump_version(); });
 }
