@@ -14,6 +14,7 @@
 // The kernels read and write memory through pointers whose layout was checked, and use vector instructions.
 #![allow(unsafe_code)]
 
+pub mod adamw_ema;
 pub mod causal_conv1d;
 pub mod norm_modulate;
 pub mod selective_scan;

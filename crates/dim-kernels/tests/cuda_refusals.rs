@@ -6,6 +6,7 @@
 use std::ffi::c_void;
 use std::ptr;
 
+use dim_kernels::adamw_ema;
 use dim_kernels::causal_conv1d::{self, CausalConv1d};
 use dim_kernels::norm_modulate::{self, Branch, Norm, NormModulate, NormModulateOutputs};
 use dim_kernels::selective_scan::{self, SelectiveScan};
@@ -118,4 +119,19 @@ fn sequences_too_long_to_count_are_refused() {
     let conv = CausalConv1d { x: long, weight: view(DType::F32, &[1, 3]), bias: None, silu: true, token_map: None };
     let error = causal_conv1d::forward(&QUEUE, &conv, view_mut(DType::F32, &shape)).unwrap_err();
     assert!(matches!(error, KernelError::Size { axis: "token", .. }), "{error}");
+}
+
+#[test]
+fn gradients_in_half_precision_are_refused() {
+    let gradients = view(DType::F16, &[5]);
+    let error = adamw_ema::gradient_norm(&QUEUE, &gradients, 1.0, view_mut(DType::F32, &[1])).unwrap_err();
+    let message = "adamw_ema::gradient_norm: `gradients` must be f32 or bf16 on CUDA device 0, got f16";
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn a_norm_in_half_precision_is_refused() {
+    let gradients = view(DType::Bf16, &[5]);
+    let error = adamw_ema::gradient_norm(&QUEUE, &gradients, 1.0, view_mut(DType::Bf16, &[1])).unwrap_err();
+    assert_eq!(error.to_string(), "adamw_ema::gradient_norm: `norm` must be f32 on CUDA device 0, got bf16");
 }

@@ -95,6 +95,14 @@ impl DeviceTensor {
         unsafe { TensorView::from_raw_parts(pointer, self.dtype, Device::Cuda(0), &self.shape, &self.strides) }.unwrap()
     }
 
+    /// Some neighbouring elements of a contiguous vector.
+    pub fn part(&self, first: usize, length: usize) -> TensorView<'_> {
+        assert!(self.shape.len() == 1 && first + length <= self.shape[0]);
+        let pointer = (self.first() + (first * self.dtype.size_bytes()) as u64) as *const _;
+        // SAFETY: as in `view`; the elements are among the tensor's.
+        unsafe { TensorView::from_raw_parts(pointer, self.dtype, Device::Cuda(0), &[length], &[1]) }.unwrap()
+    }
+
     pub fn view_mut(&mut self) -> TensorViewMut<'_> {
         let pointer = self.first() as *mut _;
         // SAFETY: as in `view`, and the borrow is exclusive.

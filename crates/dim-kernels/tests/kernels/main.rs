@@ -3,6 +3,7 @@
 // Views of guarded memory are made from raw pointers, as the callers from other tensor libraries make them.
 #![allow(unsafe_code)]
 
+mod adamw_ema;
 mod arguments;
 mod buffer;
 mod conv;
