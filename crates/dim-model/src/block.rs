@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use crate::{
     config::{DimConfig, LongSkip},
-    dim::Observer,
+    dim::{Observer, Precision},
     linear::Linear,
     mamba::Mamba,
     norm::RmsNorm,
@@ -76,14 +76,14 @@ impl Block {
         stream: &Tensor,
         modulation: &Tensor,
         token_map: &TokenMap,
-        kind: Kind,
+        precision: Precision,
         observe: &mut Observer,
     ) -> Result<Tensor, TorchError> {
         let modulation = modulation.f_add(&self.modulation_table)?;
         let row = |index| modulation.f_narrow(1, index, 1);
         let (shift, scale, gate) = (row(0)?, row(1)?, row(2)?);
         let input = self.norm.forward(stream)?.f_mul(&(scale + 1.0))?.f_add(&shift)?;
-        let output = self.mamba.forward(&input, token_map, kind)?.to_kind(Kind::Float);
+        let output = self.mamba.forward(&input, token_map, precision)?.to_kind(Kind::Float);
         let hidden = (gate + 1.0).f_mul(&output)?;
         observe.see(|| format!("{}.mamba_in", self.name), &input);
         observe.see(|| format!("{}.mamba_out", self.name), &output);

@@ -24,12 +24,24 @@ pub enum Precision {
     F32,
     /// Products, convolution and scan inputs in bf16.
     Bf16,
+    /// As [`Precision::Bf16`], but convolution and scan compute in f32 between the same roundings: the plain low-precision
+    /// evaluation that [`crate::verify`] measures the kernels of bf16 by. Runs on every device.
+    Bf16Plain,
 }
 
 impl Precision {
-    fn kind(self) -> Kind {
+    /// Of the wide products and of what lies between them and the kernels.
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,
+            Self::Bf16 | Self::Bf16Plain => Kind::BFloat16,
+        }
+    }
+
+    /// Of what the kernels of convolution and scan read and write.
+    pub(crate) fn kernel_kind(self) -> Kind {
+        match self {
+            Self::F32 | Self::Bf16Plain => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
         }
     }
@@ -218,7 +230,6 @@ impl Dim {
         options: ForwardOptions,
         observe: &mut Observer,
     ) -> Result<Tensor, TorchError> {
-        let kind = self.precision.kind();
         let maps = self.token_maps(grid);
         let first_decoder_block = self.config.first_decoder_block();
         let mut skips = Vec::new();
@@ -230,9 +241,9 @@ impl Dim {
                     // Not in place: a skip shares its memory with the stream that it was taken from.
                     skip = &skip * tuning.weight(index, first_decoder_block, self.config.depth);
                 }
-                stream = block.join(stream, &skip, kind)?;
+                stream = block.join(stream, &skip, self.precision.kind())?;
             }
-            stream = block.forward(&stream, modulation, &maps[*direction as usize], kind, observe)?;
+            stream = block.forward(&stream, modulation, &maps[*direction as usize], self.precision, observe)?;
             if (1..first_decoder_block).contains(&index) {
                 skips.push(stream.shallow_clone());
             }

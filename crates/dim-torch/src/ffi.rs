@@ -63,6 +63,7 @@ unsafe extern "C" {
         eps: f64,
     ) -> *mut c_char;
     pub(crate) fn dim_prefer_deterministic() -> *mut c_char;
+    pub(crate) fn dim_forbid_tf32() -> *mut c_char;
     pub(crate) fn dim_current_cuda_stream(ordinal: i32, stream: *mut *mut c_void) -> *mut c_char;
     fn malloc(size: usize) -> *mut c_void;
     fn free(pointer: *mut c_void);
