@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench_kernels;
 mod ci;
 mod cli;
 mod codegen;

@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 pub mod causal_conv1d;
+pub mod gpu;
 pub mod selective_scan;
 
 mod check;
