@@ -70,17 +70,14 @@ fn truncation_of_weights_instead_of_rounding_fails() {
     for name in FILES {
         let file = open(name);
         let network = plain(&file);
-        let wide = |name: &str| name.contains("mamba") && name.contains("_proj.weight");
+        let wide = |name: &str| name.contains("_proj.weight") || name.contains("long_skip");
         for (_, parameter) in network.parameters().iter().filter(|(spec, _)| wide(&spec.name)) {
             let upper_half = parameter.detach().view_dtype(Kind::Int).bitwise_and(-65536_i64).view_dtype(Kind::Float);
             no_grad(|| parameter.shallow_clone().copy_(&upper_half));
         }
         let checks = checks(&network, &file, &file);
         let (failed, _) = failures(&checks);
-        assert!(
-            failed.iter().any(|tensor| tensor.starts_with("mid.block.0.mamba_out") || *tensor == "mid.block.0.hidden"),
-            "{name}: {failed:?}"
-        );
+        assert!(!failed.is_empty(), "{name}: not noticed");
     }
 }
 
