@@ -9,7 +9,7 @@ use crate::{
     ModelError, SkipTuning,
     block::Block,
     config::DimConfig,
-    embedding::{Conditioning, PositionTable, TimeFeatures},
+    embedding::{Conditioning, PositionTable, TimeFeatures, TimeFrequencies},
     init,
     linear::Linear,
     norm::RmsNorm,
@@ -76,6 +76,7 @@ pub struct Dim {
     parameters: Parameters,
     patch_embed_weight: Tensor,
     patch_embed_bias: Tensor,
+    time_frequencies: TimeFrequencies,
     conditioning: Conditioning,
     position_table: PositionTable,
     sequencer: Sequencer,
@@ -103,6 +104,7 @@ impl Dim {
             precision: Precision::F32,
             patch_embed_weight: parameters.get("patch_embed.weight")?,
             patch_embed_bias: parameters.get("patch_embed.bias")?,
+            time_frequencies: TimeFrequencies::new(&config, parameters.values().device())?,
             conditioning: Conditioning::new(&parameters)?,
             position_table: PositionTable::new(&parameters, &config)?,
             sequencer: Sequencer::new(&parameters, &config)?,
@@ -152,7 +154,7 @@ impl Dim {
     /// # Errors
     /// A shape, type or label that does not fit, named in the error.
     pub fn forward(&self, x: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, ModelError> {
-        let time = TimeFeatures::new(t, &self.config)?;
+        let time = self.time_features(t)?;
         self.run(x, &time, class, ForwardOptions::default(), &mut Observer(None))
     }
 
@@ -167,8 +169,13 @@ impl Dim {
         class: Option<&Tensor>,
         options: ForwardOptions,
     ) -> Result<Tensor, ModelError> {
-        let time = TimeFeatures::new(t, &self.config)?;
+        let time = self.time_features(t)?;
         self.run(x, &time, class, options, &mut Observer(None))
+    }
+
+    /// The sinusoids of `t`, `[batch]`.
+    pub(crate) fn time_features(&self, t: &Tensor) -> Result<TimeFeatures, TorchError> {
+        self.time_frequencies.features(t)
     }
 
     /// The forward pass, from the sinusoids on.

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     Dim, DimConfig, ForwardOptions, ModelError, Precision,
     dim::Observer,
-    embedding::TimeFeatures,
     procedural,
     weights::names::{to_authors, to_ours},
 };
@@ -65,7 +64,7 @@ fn evaluate(network: &Dim, file: &File, device: Device) -> Result<Vec<Computed>,
             seen.push((name.to_owned(), sample(name, tensor, config, &x)));
         }
     };
-    let time = TimeFeatures::new(&t, config)?;
+    let time = network.time_features(&t)?;
     let options = ForwardOptions::default();
     let mut run = || network.run(&x, &time, class.as_ref(), options, &mut Observer(Some(&mut observer)));
     let trains = file.tensors.contains_key("loss");
