@@ -17,7 +17,8 @@ constexpr int kWarps = 4;  // of a block
 constexpr int kThreads = kWarps * kWarp;
 constexpr int kGroup = kWarp * kChannels;  // channels of a warp
 
-/// A thread's place: its sequence, its channels, its steps. The grid is batch × blocks of a sequence × groups of channels.
+/// A thread's place: its sequence, its channels, its steps. The grid is batch × blocks of a sequence × groups of
+/// channels.
 struct Place {
     int batch;
     int block;    // of the sequence

@@ -31,7 +31,8 @@ __device__ Pack<T> pack(const float (&values)[kChannels]) {
     return result;
 }
 
-/// Copies to shared memory that need no registers on their way. A thread that waits for its own sees them; others do not.
+/// Copies to shared memory that need no registers on their way. A thread that waits for its own sees them; others do
+/// not.
 namespace copies {
 
 template <typename T>

@@ -11,8 +11,8 @@ __device__ inline float exp2_fast(float x) {
     return y;
 }
 
-/// The same on the multiply-add units, to 3e-7, for x below 127: 2^x = 2^i 2^f with i the nearest integer, and a polynomial of
-/// the fifth degree for 2^f.
+/// The same on the multiply-add units, to 3e-7, for x below 127: 2^x = 2^i 2^f with i the nearest integer, and a
+/// polynomial of the fifth degree for 2^f.
 __device__ inline float exp2_polynomial(float x) {
     constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: added to a small number, it leaves the nearest integer
     x = fmaxf(x, -126.0f);

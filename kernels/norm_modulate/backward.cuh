@@ -1,8 +1,8 @@
 // The gradients of residual, norm and modulation.
 //
-// With g the gradient by the output, h = g weight (1 + scale) and n = (r - mean) rstd, all of one token, the gradient by r is
-// rstd (h - mean(h) - n mean(h n)), for the RMS norm without mean(h), and what comes from later readers of r. The
-// statistics are taken again from r. A block sums g, g n and gradient by r times y over its tokens, in their order;
+// With g the gradient by the output, h = g weight (1 + scale) and n = (r - mean) rstd, all of one token, the gradient
+// by r is rstd (h - mean(h) - n mean(h n)), for the RMS norm without mean(h), and what comes from later readers of r.
+// The statistics are taken again from r. A block sums g, g n and gradient by r times y over its tokens, in their order;
 // `sums.cuh` makes of these the gradients of everything that has one number a channel.
 #pragma once
 
@@ -10,7 +10,8 @@
 
 namespace norm_modulate {
 
-/// Registers of the kernels for packs. Those of a multiprocessor are in four parts: with 80, each holds six warps, with 96 five.
+/// Registers of the kernels for packs. Those of a multiprocessor are in four parts: with 80, each holds six warps, with
+/// 96 five.
 constexpr int kLeanRegisters = 80;  // half precision without centring
 constexpr int kRegisters = 96;
 
@@ -54,7 +55,8 @@ __device__ void backward_packs(const NormModulateBackward& params) {
         Pack<float, kWidth> r = {}, later = {};
         Pack<T, kWidth> g = {}, y = {};
         if (exists) {
-            const auto* from_r = row_of<const float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
+            const auto* from_r =
+                row_of<const float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
             const auto* from_g = row_of<const T>(params.grad_out, params.grad_out_batch_stride,
                                                  params.grad_out_token_stride, at.batch, token);
             const auto* from_later = row_of<const float>(params.grad_r, params.grad_r_batch_stride,
@@ -103,7 +105,8 @@ __device__ void backward_packs(const NormModulateBackward& params) {
             sum_gate[i] += grad_r[i] * to_float(y.values[i]);
         }
         if (!exists) continue;
-        auto* to_x = row_of<float>(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, token);
+        auto* to_x =
+            row_of<float>(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, token);
         auto* to_y = row_of<T>(params.grad_y, params.grad_y_batch_stride, params.grad_y_token_stride, at.batch, token);
         if (to_x) store_pack<kWidth>(to_x + channel, grad_r);
         if (to_y) store_pack<kWidth>(to_y + channel, grad_y);
@@ -133,10 +136,11 @@ __device__ void backward_any(const NormModulateBackward& params) {
         const auto* r = row_of<const float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
         const auto* g = row_of<const T>(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride,
                                         at.batch, token);
-        const auto* later = row_of<const float>(params.grad_r, params.grad_r_batch_stride, params.grad_r_token_stride,
-                                                at.batch, token);
+        const auto* later =
+            row_of<const float>(params.grad_r, params.grad_r_batch_stride, params.grad_r_token_stride, at.batch, token);
         const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
-        auto* to_x = row_of<float>(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, token);
+        auto* to_x =
+            row_of<float>(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, token);
         auto* to_y = row_of<T>(params.grad_y, params.grad_y_batch_stride, params.grad_y_token_stride, at.batch, token);
         Statistics statistics;
         if (p.norm == kLayer && g) {

@@ -68,8 +68,8 @@ typedef struct NormModulateBackward {
     float* grad_x;
     /// Null if there is no `y`.
     void* grad_y;
-    /// Sums over the tokens of each block, `[B, blocks of a sequence, 3, D]`: of the gradient of the output, of that times
-    /// the normed stream, and of the gradient of the stream times `y`; null if none is wanted.
+    /// Sums over the tokens of each block, `[B, blocks of a sequence, 3, D]`: of the gradient of the output, of that
+    /// times the normed stream, and of the gradient of the stream times `y`; null if none is wanted.
     float* partials;
     int64_t r_batch_stride;
     int64_t r_token_stride;

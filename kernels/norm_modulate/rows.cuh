@@ -3,9 +3,9 @@
 //     r = x + (gate_offset + gate) y        out = (norm(r) weight + bias) (1 + scale) + shift
 //
 // A block walks neighbouring tokens of one sequence. The kernels for rows in packs give each thread the same eight
-// channels of every token: what belongs to a channel (gate, modulation, sums over tokens) stays in its registers, as does
-// its part of a row between the statistics and the output. The kernels for any row walk over the channels instead, and
-// read a row again from the cache.
+// channels of every token: what belongs to a channel (gate, modulation, sums over tokens) stays in its registers, as
+// does its part of a row between the statistics and the output. The kernels for any row walk over the channels instead,
+// and read a row again from the cache.
 #pragma once
 
 #include "common/access.cuh"
@@ -51,8 +51,8 @@ __device__ T* row_of(T* data, int64_t batch_stride, int64_t batch) {
     return data ? data + batch * batch_stride : nullptr;
 }
 
-/// Sums over a block's threads, each in every thread, in one fixed order. Calls take turns with two buffers, so that one
-/// barrier a call is enough.
+/// Sums over a block's threads, each in every thread, in one fixed order. Calls take turns with two buffers, so that
+/// one barrier a call is enough.
 template <int kCount>
 struct BlockSums {
     static constexpr int kQuarter = 4;
@@ -126,8 +126,8 @@ struct Vectors {
     __device__ float gate_of(int channel) const { return gate ? gate_offset + gate[channel] : 1.0f; }
 
     __device__ Modulation modulation_of(int channel) const {
-        return Modulation(weight ? weight[channel] : 1.0f, element_or_zero(bias, channel), element_or_zero(scale, channel),
-                          element_or_zero(shift, channel));
+        return Modulation(weight ? weight[channel] : 1.0f, element_or_zero(bias, channel),
+                          element_or_zero(scale, channel), element_or_zero(shift, channel));
     }
 };
 

@@ -1,8 +1,8 @@
 // The gradients of what has one number a channel, from the sums over each block's tokens.
 //
 // A block's threads are groups of neighbouring channels of one sequence: many groups where there are many partial sums,
-// else one that is wide. Each group adds every so-manieth of the partial sums, in order; then the groups' sums are added in
-// pairs.
+// else one that is wide. Each group adds every so-manieth of the partial sums, in order; then the groups' sums are
+// added in pairs.
 #pragma once
 
 #include "norm_modulate/rows.cuh"

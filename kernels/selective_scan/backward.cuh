@@ -14,8 +14,8 @@ template <typename L>
 struct BackwardShared {
     MatrixRows<L::kStates, L::kHeld> b[2], c[2];
     float partials[L::kStretch][kWarps][2][L::kStates];  // sums over a warp's channels: B's, then C's
-    // Of every token and channel: the step size and its slope by the raw delta, the former times u, the gradient of y, and
-    // what y is to be multiplied with for the gradient of z.
+    // Of every token and channel: the step size and its slope by the raw delta, the former times u, the gradient of y,
+    // and what y is to be multiplied with for the gradient of z.
     WarpTile<L, kChunk> delta[kWarps], delta_slope[kWarps], delta_u[kWarps], grad_y[kWarps], z_factor[kWarps];
     TokenRing<L::kStretch> ring;
 };
@@ -23,8 +23,8 @@ struct BackwardShared {
 /// Writes a block's sums of a stretch's gradients of B and C: the warps' sums, added in the order of the warps.
 template <typename L>
 __device__ void store_partials(const SelectiveScanWorkspace& workspace, const SelectiveScanInputs& p,
-                               const BackwardShared<L>& shared, const Segment& segment, const Walk<L::kStretch, true>& walk,
-                               const int* tokens, int position) {
+                               const BackwardShared<L>& shared, const Segment& segment,
+                               const Walk<L::kStretch, true>& walk, const int* tokens, int position) {
     constexpr int N = L::kStates;
     const int64_t first = (static_cast<int64_t>(segment.group) * p.batch + segment.batch) * p.token;
     for (int i = threadIdx.x; i < L::kStretch * 2 * N; i += kThreads) {
@@ -82,13 +82,14 @@ __device__ void backward(const SelectiveScanBackward& params, const SelectiveSca
     const Elements<T, C> grad_delta(params.grad_delta, params.grad_delta_batch_stride, params.grad_delta_token_stride,
                                     batch, at);
     const Elements<T, C> grad_z(params.grad_z, params.grad_z_batch_stride, params.grad_z_token_stride, batch, at);
-    const bool whole = at.exist == 2 && moves_pairs<T>(p.u, p.u_batch_stride, p.u_token_stride) &&
-                       moves_pairs<T>(p.delta, p.delta_batch_stride, p.delta_token_stride) &&
-                       moves_pairs<T>(p.z, p.z_batch_stride, p.z_token_stride) &&
-                       moves_pairs<T>(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride) &&
-                       moves_pairs<T>(params.grad_u, params.grad_u_batch_stride, params.grad_u_token_stride) &&
-                       moves_pairs<T>(params.grad_delta, params.grad_delta_batch_stride, params.grad_delta_token_stride) &&
-                       moves_pairs<T>(params.grad_z, params.grad_z_batch_stride, params.grad_z_token_stride);
+    const bool whole =
+        at.exist == 2 && moves_pairs<T>(p.u, p.u_batch_stride, p.u_token_stride) &&
+        moves_pairs<T>(p.delta, p.delta_batch_stride, p.delta_token_stride) &&
+        moves_pairs<T>(p.z, p.z_batch_stride, p.z_token_stride) &&
+        moves_pairs<T>(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride) &&
+        moves_pairs<T>(params.grad_u, params.grad_u_batch_stride, params.grad_u_token_stride) &&
+        moves_pairs<T>(params.grad_delta, params.grad_delta_batch_stride, params.grad_delta_token_stride) &&
+        moves_pairs<T>(params.grad_z, params.grad_z_batch_stride, params.grad_z_token_stride);
     PairFetch<T, L::kStates> b(p.b, p.b_batch_stride, p.b_token_stride, batch);
     PairFetch<T, L::kStates> c(p.c, p.c_batch_stride, p.c_token_stride, batch);
     float a[C][S], grad_h[C][S], grad_a[C][S] = {}, grad_d[C] = {}, grad_delta_bias[C] = {};

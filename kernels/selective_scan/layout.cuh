@@ -1,7 +1,8 @@
 // Who computes what: how the states of a channel are shared by threads, and what a block keeps for all of them.
 //
-// A warp follows neighbouring channels of one sequence through its tokens and waits for nobody but when the block's four
-// warps turn to the next stretch of tokens, whose B, C and token numbers they put into shared memory together, one stretch ahead.
+// A warp follows neighbouring channels of one sequence through its tokens and waits for nobody but when the block's
+// four warps turn to the next stretch of tokens, whose B, C and token numbers they put into shared memory together, one
+// stretch ahead.
 #pragma once
 
 #include <type_traits>
@@ -31,23 +32,25 @@ template <int N, int S, int C>
 struct Split {
     static constexpr int kStates = N;
     static constexpr int kHeld = S;
-    static constexpr int kOwned = C;                              // channels of a thread
-    static constexpr int kLanes = N / S;                          // threads that share them
-    static constexpr int kWarpChannels = kWarp / kLanes * C;      // of a warp
-    static constexpr int kChannels = kThreads / kLanes * C;       // of a block
+    static constexpr int kOwned = C;                          // channels of a thread
+    static constexpr int kLanes = N / S;                      // threads that share them
+    static constexpr int kWarpChannels = kWarp / kLanes * C;  // of a warp
+    static constexpr int kChannels = kThreads / kLanes * C;   // of a block
     static constexpr int kStretch = stretch(N);
     static_assert(S * kLanes == N && kWarp % kLanes == 0 && (C == 1 || C == 2));
 };
 
 /// A channel to a thread as far as 16 states go: the least to be done, where channels and batch fill the card.
 template <int N>
-using Wide = Split<N, N < kMaxHeld ? N : kMaxHeld, 1>;
+using Wide = Split < N,
+      N<kMaxHeld ? N : kMaxHeld, 1>;
 
 /// Four threads to a channel of 16 states: where there are too few channels for `Wide`.
 template <int N>
 using Narrow = Split<N, N / 4, 1>;
 
-/// Of the backward pass, which keeps the states of a chunk in registers and sums over channels: few states of two channels.
+/// Of the backward pass, which keeps the states of a chunk in registers and sums over channels: few states of two
+/// channels.
 template <int N>
 using Paired = std::conditional_t<N <= 32, Split<N, 4, 2>, Split<N, N / 8, 1>>;
 
@@ -81,9 +84,7 @@ struct Rows {
         : first(reinterpret_cast<char*>(const_cast<T*>(static_cast<const T*>(data)) + batch * batch_stride + column)),
           stride(static_cast<int>(row_stride * sizeof(T))) {}
 
-    __device__ T* operator[](int row) const {
-        return reinterpret_cast<T*>(first + static_cast<int64_t>(row) * stride);
-    }
+    __device__ T* operator[](int row) const { return reinterpret_cast<T*>(first + static_cast<int64_t>(row) * stride); }
 };
 
 /// A thread's place among the channels.
@@ -108,7 +109,8 @@ struct Place {
     __device__ int of(int j) const { return channel + (j < exist ? j : 0); }
 };
 
-/// Whether two neighbouring channels of a tensor [batch, token, channel], of which the first is even, can be moved at once.
+/// Whether two neighbouring channels of a tensor [batch, token, channel], of which the first is even, can be moved at
+/// once.
 template <typename T>
 __device__ bool moves_pairs(const void* data, int64_t batch_stride, int64_t token_stride) {
     return reinterpret_cast<uintptr_t>(data) % (2 * sizeof(T)) == 0 && batch_stride % 2 == 0 && token_stride % 2 == 0;
@@ -188,7 +190,8 @@ struct WarpTile {
     }
 };
 
-/// Sums over the `kLanes` threads that share channels, for as many tokens: each thread gets those of the token of its number.
+/// Sums over the `kLanes` threads that share channels, for as many tokens: each thread gets those of the token of its
+/// number.
 ///
 /// In every round two threads swap halves of what they still hold, so that a sum takes hardly more than one shuffle.
 template <int kLanes, int kChannels>
@@ -277,7 +280,8 @@ struct PairFetch {
 
 /// The order in which a block walks its segment's tokens, and the ring that it keeps filled.
 ///
-/// Backwards, the walk takes the chunks from last to first and each of them from its last step, of which the last chunk may lack some.
+/// Backwards, the walk takes the chunks from last to first and each of them from its last step, of which the last chunk
+/// may lack some.
 template <int kStretch, bool kBackwards>
 struct Walk {
     const uint32_t* token_map;
@@ -306,7 +310,8 @@ struct Walk {
 
     /// Fills the ring with the first two stretches. A barrier must follow.
     __device__ void begin(TokenRing<kStretch>& ring) {
-        if (threadIdx.x < 2 * kStretch) ring.tokens[threadIdx.x / kStretch][threadIdx.x % kStretch] = token(threadIdx.x);
+        if (threadIdx.x < 2 * kStretch)
+            ring.tokens[threadIdx.x / kStretch][threadIdx.x % kStretch] = token(threadIdx.x);
         look_ahead(2);
     }
 

@@ -63,8 +63,8 @@ typedef struct SelectiveScanForward {
     int64_t last_state_channel_stride;
 } SelectiveScanForward;
 
-/// Arguments of the backward kernels; each gradient has the shape of its input. Those that are sums over channels or the
-/// batch are left to `sum_partials`.
+/// Arguments of the backward kernels; each gradient has the shape of its input. Those that are sums over channels or
+/// the batch are left to `sum_partials`.
 typedef struct SelectiveScanBackward {
     SelectiveScanInputs inputs;
     /// Gradient of the output, `[B, L, E]`.
@@ -91,13 +91,14 @@ typedef struct SelectiveScanBackward {
     int64_t grad_initial_state_channel_stride;
 } SelectiveScanBackward;
 
-/// Device memory that a call needs for itself, contiguous f32. A forward pass over a split sequence uses the segments' fields
-/// only, a backward pass all.
+/// Device memory that a call needs for itself, contiguous f32. A forward pass over a split sequence uses the segments'
+/// fields only, a backward pass all.
 ///
-/// K: chunks of 8 tokens in a sequence; P: segments of a sequence, walked by different blocks; G: groups of channels, one to
-/// a block.
+/// K: chunks of 8 tokens in a sequence; P: segments of a sequence, walked by different blocks; G: groups of channels,
+/// one to a block.
 typedef struct SelectiveScanWorkspace {
-    /// The states before every chunk, `[B, K, N / 4, E, 4]`, of a segment that starts from zeros; null in a forward pass.
+    /// The states before every chunk, `[B, K, N / 4, E, 4]`, of a segment that starts from zeros; null in a forward
+    /// pass.
     float* chunk_states;
     /// The step sizes before every chunk, summed from the segment's start, `[B, K, E]`; used if P > 1.
     float* chunk_deltas;

@@ -150,7 +150,8 @@ __device__ void walk_segment(const SelectiveScanBackward& params, const Selectiv
     }
 }
 
-/// Blocks of the first half of the grid walk forwards; there is a second half only in a backward pass over a split sequence.
+/// Blocks of the first half of the grid walk forwards; there is a second half only in a backward pass over a split
+/// sequence.
 template <typename T, typename L>
 __device__ void states(const SelectiveScanBackward& params, const SelectiveScanWorkspace& workspace) {
     __shared__ StatesShared<L> shared;

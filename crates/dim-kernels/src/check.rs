@@ -40,6 +40,17 @@ impl Check<'_> {
         }
     }
 
+    /// Refuses rows that are further apart than a GPU's kernels count, in bytes.
+    pub(crate) fn reachable(&self, argument: &'static str, layout: &Layout) -> Result<(), KernelError> {
+        let rank = layout.strides().len();
+        let distance = if rank < 2 { 0 } else { layout.strides()[rank - 2] };
+        let bytes = distance.saturating_mul(layout.dtype.size_bytes());
+        if self.queue.device() == Device::Cpu || i32::try_from(bytes).is_ok() || layout.shape()[rank - 2] < 2 {
+            return Ok(());
+        }
+        Err(self.strides(argument, layout, "rows less than 2 GiB apart"))
+    }
+
     fn size(&self, argument: &'static str, (axis, got): Axis, supported: String) -> KernelError {
         KernelError::Size { op: self.op, argument, axis, supported, device: self.queue.device(), got }
     }

@@ -16,6 +16,7 @@
 
 pub mod adamw_ema;
 pub mod causal_conv1d;
+pub mod gpu;
 pub mod norm_modulate;
 pub mod selective_scan;
 

@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 
 use crate::{
     config::{DimConfig, LongSkip},
-    dim::Observer,
+    dim::{Observer, Precision},
     linear::Linear,
     mamba::Mamba,
     norm::RmsNorm,
@@ -116,15 +116,15 @@ impl Block {
         stream: &Stream,
         modulation: &Tensor,
         token_map: &TokenMap,
-        kind: Kind,
+        precision: Precision,
         observe: &mut Observer,
     ) -> Result<(Tensor, Stream), TorchError> {
         let modulation = modulation.f_add(&self.modulation_table)?;
         let row = |index| modulation.f_select(1, index);
         let (shift, scale, gate) = (row(0)?, row(1)?, row(2)?);
         let branch = stream.branch.as_ref().map(Branch::gated);
-        let (entered, input) = self.norm.modulate(&stream.x, branch, (&shift, &scale), kind)?;
-        let output = self.mamba.forward(&input, token_map, kind)?;
+        let (entered, input) = self.norm.modulate(&stream.x, branch, (&shift, &scale), precision.kind())?;
+        let output = self.mamba.forward(&input, token_map, precision)?;
         if observe.looks() {
             let output = output.to_kind(Kind::Float);
             observe.see(|| format!("{}.mamba_in", self.name), &input);

@@ -9,7 +9,7 @@ use crate::{
     ModelError, SkipTuning,
     block::{Block, Stream},
     config::DimConfig,
-    embedding::{Conditioning, PositionTable, TimeFeatures},
+    embedding::{Conditioning, PositionTable, TimeFeatures, TimeFrequencies},
     init,
     linear::Linear,
     norm::RmsNorm,
@@ -24,12 +24,24 @@ pub enum Precision {
     F32,
     /// Products, convolution and scan inputs in bf16.
     Bf16,
+    /// As [`Precision::Bf16`], but convolution and scan compute in f32 between the same roundings: the plain low-precision
+    /// evaluation that [`crate::verify`] measures the kernels of bf16 by. Runs on every device.
+    Bf16Plain,
 }
 
 impl Precision {
-    fn kind(self) -> Kind {
+    /// Of the wide products and of what lies between them and the kernels.
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,
+            Self::Bf16 | Self::Bf16Plain => Kind::BFloat16,
+        }
+    }
+
+    /// Of what the kernels of convolution and scan read and write.
+    pub(crate) fn kernel_kind(self) -> Kind {
+        match self {
+            Self::F32 | Self::Bf16Plain => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
         }
     }
@@ -69,6 +81,7 @@ pub struct Dim {
     parameters: Parameters,
     patch_embed_weight: Tensor,
     patch_embed_bias: Tensor,
+    time_frequencies: TimeFrequencies,
     conditioning: Conditioning,
     position_table: PositionTable,
     sequencer: Sequencer,
@@ -96,6 +109,7 @@ impl Dim {
             precision: Precision::F32,
             patch_embed_weight: parameters.get("patch_embed.weight")?,
             patch_embed_bias: parameters.get("patch_embed.bias")?,
+            time_frequencies: TimeFrequencies::new(&config, parameters.values().device())?,
             conditioning: Conditioning::new(&parameters)?,
             position_table: PositionTable::new(&parameters, &config)?,
             sequencer: Sequencer::new(&parameters, &config)?,
@@ -145,7 +159,7 @@ impl Dim {
     /// # Errors
     /// A shape, type or label that does not fit, named in the error.
     pub fn forward(&self, x: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, ModelError> {
-        let time = TimeFeatures::new(t, &self.config)?;
+        let time = self.time_features(t)?;
         self.run(x, &time, class, ForwardOptions::default(), &mut Observer(None))
     }
 
@@ -160,8 +174,13 @@ impl Dim {
         class: Option<&Tensor>,
         options: ForwardOptions,
     ) -> Result<Tensor, ModelError> {
-        let time = TimeFeatures::new(t, &self.config)?;
+        let time = self.time_features(t)?;
         self.run(x, &time, class, options, &mut Observer(None))
+    }
+
+    /// The sinusoids of `t`, `[batch]`.
+    pub(crate) fn time_features(&self, t: &Tensor) -> Result<TimeFeatures, TorchError> {
+        self.time_frequencies.features(t)
     }
 
     /// The forward pass, from the sinusoids on.
@@ -243,7 +262,8 @@ impl Dim {
                 }
                 stream = Stream::new(block.join(settled, &skip, kind)?);
             }
-            let (entered, left) = block.forward(&stream, modulation, &maps[*direction as usize], kind, observe)?;
+            let (entered, left) =
+                block.forward(&stream, modulation, &maps[*direction as usize], self.precision, observe)?;
             // What enters a block is what the one before it has put out; the first block's output is no skip.
             if (2..first_decoder_block).contains(&index) {
                 skips.push(entered);

@@ -30,6 +30,15 @@ char* dim_prefer_deterministic() {
     });
 }
 
+/// Makes f32 mean f32: cuDNN would otherwise round the inputs of convolutions to TF32, which keeps 10 bits.
+char* dim_forbid_tf32() {
+    return dim::guarded([&] {
+        auto& context = at::globalContext();
+        context.setAllowTF32CuDNN(false);
+        context.setAllowTF32CuBLAS(false);
+    });
+}
+
 /// The current stream of CUDA device `ordinal`, through the interface that libtorch_cuda registers when it is loaded.
 char* dim_current_cuda_stream(int ordinal, void** stream) {
     return dim::guarded([&] {

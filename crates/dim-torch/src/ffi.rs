@@ -52,6 +52,7 @@ unsafe extern "C" {
     pub(crate) fn dim_set_gradient(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_bump_version(tensor: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_prefer_deterministic() -> *mut c_char;
+    pub(crate) fn dim_forbid_tf32() -> *mut c_char;
     pub(crate) fn dim_current_cuda_stream(ordinal: i32, stream: *mut *mut c_void) -> *mut c_char;
     fn malloc(size: usize) -> *mut c_void;
     fn free(pointer: *mut c_void);

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use super::params::{NormModulateBackward, NormModulateForward, NormModulateInputs, NormModulateSums};
 use super::shape::Sizes;
 use super::{Norm, NormModulate, NormModulateGradients, NormModulateOutputs, Upstream};
-use crate::cuda::{self, Launch, Place, Stream, Workspace, sum_partials};
+use crate::cuda::{self, Launch, Place, Stream, Sum, Workspace, sum_partials};
 use crate::error::KernelError;
 use crate::view::{DType, TensorView};
 
@@ -264,15 +264,14 @@ pub(super) fn backward(
     // launch before, and the shares are before the last launches read them.
     unsafe {
         stream.launch(launch, &mut [(&raw mut sums).cast()])?;
-        if sizes.batch != 1 {
-            for (gradient, shares) in [(of_weight, weight_shares), (of_bias, bias_shares)] {
-                if let Some(gradient) = gradient {
-                    sum_partials(&stream, shares, sizes.batch, gradient)?;
-                }
-            }
+        if sizes.batch == 1 {
+            return Ok(());
         }
+        let shares = [(of_weight, weight_shares), (of_bias, bias_shares)];
+        let sums =
+            shares.into_iter().filter_map(|(gradient, shares)| Some(Sum::new(shares, sizes.batch, gradient.as_mut()?)));
+        sum_partials(&stream, DType::F32, &sums.collect::<Vec<_>>())
     }
-    Ok(())
 }
 
 #[cfg(test)]
