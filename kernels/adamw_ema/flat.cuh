@@ -28,14 +28,7 @@ template <typename T>
 __device__ Four load(const T* buffer, int64_t first, int64_t length, bool whole) {
     Four four = {};
     if (whole) {
-        Packed<T> packed;
-        if constexpr (sizeof(packed) == 16) {
-            const int4 bits = __ldcs(reinterpret_cast<const int4*>(buffer + first));
-            memcpy(&packed, &bits, sizeof(bits));
-        } else {
-            const int2 bits = __ldcs(reinterpret_cast<const int2*>(buffer + first));
-            memcpy(&packed, &bits, sizeof(bits));
-        }
+        const Packed<T> packed = *reinterpret_cast<const Packed<T>*>(buffer + first);
 #pragma unroll
         for (int i = 0; i < 4; ++i) four.at[i] = to_float(packed.at[i]);
     } else {
@@ -54,15 +47,7 @@ __device__ void store(const Four& four, T* buffer, int64_t first, int64_t length
         Packed<T> packed;
 #pragma unroll
         for (int i = 0; i < 4; ++i) packed.at[i] = from_float<T>(four.at[i]);
-        if constexpr (sizeof(packed) == 16) {
-            int4 bits;
-            memcpy(&bits, &packed, sizeof(bits));
-            __stcs(reinterpret_cast<int4*>(buffer + first), bits);
-        } else {
-            int2 bits;
-            memcpy(&bits, &packed, sizeof(bits));
-            __stcs(reinterpret_cast<int2*>(buffer + first), bits);
-        }
+        *reinterpret_cast<Packed<T>*>(buffer + first) = packed;
     } else {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::buffer::{Buffer, Placement, assert_close, random, to_f64};
 
-/// Largest error of a tensor, relative to its largest element.
+/// Largest error of a tensor, relative to its largest element or, as all are sums of numbers around one, to one.
 const TOLERANCE: f64 = 5e-7;
 
 /// A value of bf16 that no test computes.
@@ -114,7 +114,7 @@ fn assert_matches_reference(inputs: &Inputs) {
         ("second moment", second_moment, &truth.second_moment),
         ("ema", ema, &truth.ema),
     ] {
-        assert_close(what, got, truth, 0, TOLERANCE);
+        assert_close(what, got, truth, 1, TOLERANCE);
     }
     let rounded: Vec<bf16> = parameters.iter().map(|&value| bf16::from_f32(value)).collect();
     assert_eq!(results.copy, rounded);
@@ -253,7 +253,7 @@ proptest! {
         let before = inputs.run();
         prop_assert_eq!(before.norm, by_step.norm);
         for (got, truth) in by_step.state.iter().zip(&before.state) {
-            assert_close("scaled", got, &to_f64(truth), 0, TOLERANCE);
+            assert_close("scaled", got, &to_f64(truth), 1, TOLERANCE);
         }
     }
 
