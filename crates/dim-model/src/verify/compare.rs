@@ -3,7 +3,7 @@
 //! # The bound of bf16
 //!
 //! A tensor that went through the wide products is accepted if its error against the published f32 (or f64) result is at
-//! most [`PLAIN_ERRORS`] = 2 times that of the plain evaluation, [`crate::Precision::Bf16Plain`]: the same network on the
+//! most 2 times that of the plain evaluation, [`crate::Precision::Bf16Plain`]: the same network on the
 //! same weights, rounded to bf16 at the same places, with convolution and scan computed in f32 in between by kernels that
 //! the f32 run holds to 1e-5. Errors are root mean squares over the tensor.
 //!
@@ -18,7 +18,7 @@
 //!
 //! Two cases need more than their own plain error, which luck can make as small as it likes where there are few values: a
 //! tensor of a group (small gradients, and samples of gradients, of which a file has hundreds with a few values each) is
-//! measured by the largest plain error in the group; and an error below the unit roundoff of bf16, [`UNIT_ROUNDOFF`] = 2⁻⁹ of the expected root mean square, counts
+//! measured by the largest plain error in the group; and an error below the unit roundoff of bf16, 2⁻⁹ of the expected root mean square, counts
 //! as that much. What is computed in f32 in both precisions (embeddings, modulation, the sequence before the first block)
 //! keeps the tolerance of f32.
 
