@@ -93,7 +93,7 @@ __device__ FilterSums<W> walk(const CausalConv1dBackward& params, const Place& a
 #pragma unroll
                 for (int v = 0; v < kChannels; ++v) {
                     const float y = filters(inputs, t, v);
-                    grad_y.values[W - 1 + t][v] *= silu_slope(y, sigmoid(y));
+                    grad_y.values[W - 1 + t][v] *= silu_slope(y, sigmoid<T>(y));
                 }
             }
         }

@@ -33,7 +33,7 @@ __device__ void forward(const CausalConv1dForward& params, const CausalConv1dWor
 #pragma unroll
             for (int v = 0; v < kChannels; ++v) {
                 const float y = filters(trail, t, v);
-                result[v] = p.silu ? y * sigmoid(y) : y;
+                result[v] = p.silu ? y * sigmoid<T>(y) : y;
             }
             values[t] = pack<T>(result);
         }

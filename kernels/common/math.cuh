@@ -27,6 +27,12 @@ __device__ inline float exp2_polynomial(float x) {
     return __int_as_float(__float_as_int(y) + (__float_as_int(shifted) << 23));
 }
 
+/// Whether activations are of f32, whose digits the exponential unit does not have.
+template <typename T>
+constexpr bool kIsF32 = false;
+template <>
+constexpr bool kIsF32<float> = true;
+
 /// 1 / x to one unit in the last place; 1 / infinity is zero.
 __device__ inline float reciprocal_fast(float x) {
     float y;
@@ -34,7 +40,31 @@ __device__ inline float reciprocal_fast(float x) {
     return y;
 }
 
-__device__ inline float sigmoid(float x) { return reciprocal_fast(1.0f + exp2_fast(-kLog2E * x)); }
+/// 1 / (1 + exp(-x)), for activations of type T.
+template <typename T>
+__device__ float sigmoid(float x) {
+    if constexpr (kIsF32<T>) {
+        return 1.0f / (1.0f + expf(-x));
+    } else {
+        return reciprocal_fast(1.0f + exp2_fast(-kLog2E * x));
+    }
+}
+
+/// What the exponents of decays are multiplied with beforehand, for activations of type T.
+template <typename T>
+constexpr float kDecayScale = kIsF32<T> ? 1.0f : kLog2E;
+
+/// exp(x / kDecayScale).
+template <typename T>
+__device__ float decay_of(float x) {
+    return kIsF32<T> ? expf(x) : exp2_fast(x);
+}
+
+/// The same, on the multiply-add units.
+template <typename T>
+__device__ float decay_by_polynomial(float x) {
+    return kIsF32<T> ? expf(x) : exp2_polynomial(x);
+}
 
 /// The derivative of x sigmoid(x), from sigmoid(x).
 __device__ inline float silu_slope(float x, float sigmoid_x) { return sigmoid_x * (1.0f + x * (1.0f - sigmoid_x)); }
@@ -53,7 +83,19 @@ __device__ inline float log1p_of_fraction(float x) {
     return y * x;
 }
 
-/// log(1 + exp(x)). Above 20, where the authors' kernels take the identity, the second term is below half a unit of x.
-__device__ inline float softplus(float x) { return fmaxf(x, 0.0f) + log1p_of_fraction(exp2_fast(-kLog2E * fabsf(x))); }
+/// log(1 + exp(x)), for activations of type T. Above 20, where the authors' kernels take the identity, the second term
+/// is below half a unit of x.
+template <typename T>
+__device__ float softplus(float x) {
+    if constexpr (kIsF32<T>) {
+        return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
+    } else {
+        return fmaxf(x, 0.0f) + log1p_of_fraction(exp2_fast(-kLog2E * fabsf(x)));
+    }
+}
 
-__device__ inline float softplus_slope(float x) { return sigmoid(x); }
+/// The derivative of softplus.
+template <typename T>
+__device__ float softplus_slope(float x) {
+    return sigmoid<T>(x);
+}

@@ -39,7 +39,7 @@ __device__ void store_partials(const SelectiveScanWorkspace& workspace, const Se
 }
 
 /// The states before a chunk.
-template <typename L>
+template <typename T, typename L>
 __device__ void load_chunk_states(float (&h)[L::kOwned][L::kHeld], const float (&a)[L::kOwned][L::kHeld],
                                   const SelectiveScanInputs& p, const SelectiveScanWorkspace& workspace,
                                   const Segment& segment, const Place<L>& at, int chunk) {
@@ -55,7 +55,7 @@ __device__ void load_chunk_states(float (&h)[L::kOwned][L::kHeld], const float (
     for (int j = 0; j < L::kOwned; ++j) {
         const float sum = workspace.chunk_deltas[row + at.of(j)];
 #pragma unroll
-        for (int n = 0; n < L::kHeld; ++n) h[j][n] += exp2_fast(sum * a[j][n]) * start[j][n];
+        for (int n = 0; n < L::kHeld; ++n) h[j][n] += decay_of<T>(sum * a[j][n]) * start[j][n];
     }
 }
 
@@ -93,7 +93,7 @@ __device__ void backward(const SelectiveScanBackward& params, const SelectiveSca
     PairFetch<T, L::kStates> b(p.b, p.b_batch_stride, p.b_token_stride, batch);
     PairFetch<T, L::kStates> c(p.c, p.c_batch_stride, p.c_token_stride, batch);
     float a[C][S], grad_h[C][S], grad_a[C][S] = {}, grad_d[C] = {}, grad_delta_bias[C] = {};
-    load_a<L>(a, p, at);
+    load_a<T, L>(a, p, at);
     const int64_t channels = p.channel;
     const int64_t segment_row = (static_cast<int64_t>(batch) * workspace.segments + segment.number) * channels;
     if (segment.number + 1 == static_cast<int>(workspace.segments)) {
@@ -136,7 +136,7 @@ __device__ void backward(const SelectiveScanBackward& params, const SelectiveSca
             const int* tokens = stretch_tokens + chunk;
             const int* tokens_ahead = chunk + kChunk < L::kStretch ? tokens + kChunk : shared.ring.of(stretch + 1);
             float before[kChunk][C][S];  // the states before each step, where step 0 is the chunk's last
-            load_chunk_states<L>(before[kChunk - 1], a, p, workspace, segment, at, --chunk_number);
+            load_chunk_states<T, L>(before[kChunk - 1], a, p, workspace, segment, at, --chunk_number);
 
             typename Elements<T, C>::Pair u_now[kOwn];
 #pragma unroll
@@ -154,10 +154,10 @@ __device__ void backward(const SelectiveScanBackward& params, const SelectiveSca
 #pragma unroll
                 for (int j = 0; j < C; ++j) {
                     if (!exists || j >= at.exist) gradient[j] = input[j] = 0.0f;
-                    slope[j] = p.delta_softplus ? softplus_slope(size[j] + bias[j]) : 1.0f;
-                    size[j] = step_size(size[j], bias[j], p.delta_softplus, exists);
+                    slope[j] = p.delta_softplus ? softplus_slope<T>(size[j] + bias[j]) : 1.0f;
+                    size[j] = step_size<T>(size[j], bias[j], p.delta_softplus, exists);
                     product[j] = size[j] * input[j];
-                    const float s = sigmoid(gate[j]);
+                    const float s = sigmoid<T>(gate[j]);
                     factor[j] = gradient[j] * silu_slope(gate[j], s);
                     if (p.z) gradient[j] *= gate[j] * s;
                 }
@@ -180,7 +180,7 @@ __device__ void backward(const SelectiveScanBackward& params, const SelectiveSca
                 for (int j = 0; j < C; ++j) {
 #pragma unroll
                     for (int n = 0; n < S; ++n) {
-                        const float behind = exp2_fast(size[j] * a[j][n]) * before[t][j][n] + product[j] * b_row[n];
+                        const float behind = decay_of<T>(size[j] * a[j][n]) * before[t][j][n] + product[j] * b_row[n];
                         (t > 0 ? before[t > 0 ? t - 1 : 0][j][n] : h[j][n]) = behind;
                     }
                 }
@@ -210,7 +210,7 @@ __device__ void backward(const SelectiveScanBackward& params, const SelectiveSca
                             grad_bc[S + n] += grad_y[j] * h[j][n];
                             y[k][j] += c_row[n] * h[j][n];
                             by_b[k][j] += gradient * b_row[n];
-                            gradient *= exp2_fast(size[j] * a[j][n]);
+                            gradient *= decay_of<T>(size[j] * a[j][n]);
                             h[j][n] = before[t][j][n];
                             const float by_exponent = gradient * h[j][n];  // the gradient by delta A
                             grad_a[j][n] += by_exponent * size[j];
@@ -239,7 +239,7 @@ __device__ void backward(const SelectiveScanBackward& params, const SelectiveSca
 #pragma unroll
                 for (int j = 0; j < C; ++j) {
                     by_u[j] = own_by_b[j] * size[j] + grad_y[j] * d[j];
-                    by_raw[j] = (own_by_decay[j] * kLn2 + own_by_b[j] * input[j]) * slope[j];
+                    by_raw[j] = (own_by_decay[j] * (1.0f / kDecayScale<T>)+own_by_b[j] * input[j]) * slope[j];
                     by_z[j] = factor[j] * (own_y[j] + d[j] * input[j]);
                     grad_d[j] += grad_y[j] * input[j];
                     if (walk.exists(first + t)) grad_delta_bias[j] += by_raw[j];

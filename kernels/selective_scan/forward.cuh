@@ -40,7 +40,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
     float bias[C], d[C], a[C][L::kHeld], h[C][L::kHeld];
     load_vector<L>(bias, p.delta_bias, at);
     load_vector<L>(d, p.d, at);
-    load_a<L>(a, p, at);
+    load_a<T, L>(a, p, at);
     if (segment.number == 0) {
         load_states<L>(h, p.initial_state, p.initial_state_batch_stride, p.initial_state_channel_stride, batch, at);
     } else {
@@ -90,7 +90,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
                 read(i, tokens_ahead[t]);
 #pragma unroll
                 for (int j = 0; j < C; ++j) {
-                    size[j] = step_size(size[j], bias[j], p.delta_softplus, walk.exists(first + t));
+                    size[j] = step_size<T>(size[j], bias[j], p.delta_softplus, walk.exists(first + t));
                     product[j] = size[j] * input[j];
                     skip[i][j] = d[j] * input[j];
                 }
@@ -115,7 +115,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
 #pragma unroll
                         for (int n = 0; n < L::kHeld; ++n) {
                             const float exponent = size[j] * a[j][n];
-                            const float decay = n % 8 == 7 ? exp2_polynomial(exponent) : exp2_fast(exponent);
+                            const float decay = n % 8 == 7 ? decay_by_polynomial<T>(exponent) : decay_of<T>(exponent);
                             h[j][n] = decay * h[j][n] + product[j] * b_row[n];
                             parts[k][j] += c_row[n] * h[j][n];
                         }
@@ -127,7 +127,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
 #pragma unroll
                 for (int j = 0; j < C; ++j) {
                     y[j] += skip[i][j];
-                    if (p.z) y[j] *= gate[i][j] * sigmoid(gate[i][j]);
+                    if (p.z) y[j] *= gate[i][j] * sigmoid<T>(gate[i][j]);
                 }
                 if (walk.exists(first + t)) out.write(tokens[t], y, whole, at.exist);
             }

@@ -101,7 +101,8 @@ struct Place {
         state = lane * L::kHeld;
         local = threadIdx.x % kWarp / L::kLanes * L::kOwned;
         const int own = group * L::kChannels + threadIdx.x / L::kLanes * L::kOwned;
-        exist = max(0, min(L::kOwned, channels - own));
+        // Not max(0, min(...)): ptxas 13.0 reuses that instruction's predicate for `exist == 2`, with the wrong sense.
+        exist = (own < channels ? 1 : 0) + (L::kOwned == 2 && own + 1 < channels ? 1 : 0);
         channel = min(own, channels - 1);
     }
 
@@ -380,20 +381,21 @@ __device__ void store_quads(const float (&h)[L::kOwned][L::kHeld], float* row, i
     }
 }
 
-/// A log2(e), so that exp(delta A) = 2^(delta a).
-template <typename L>
+/// A, scaled so that exp(delta A) = decay_of(delta a).
+template <typename T, typename L>
 __device__ void load_a(float (&a)[L::kOwned][L::kHeld], const SelectiveScanInputs& p, const Place<L>& at) {
     load_states(a, p.a, 0, p.a_channel_stride, 0, at);
 #pragma unroll
     for (int j = 0; j < L::kOwned; ++j) {
 #pragma unroll
-        for (int n = 0; n < L::kHeld; ++n) a[j][n] *= kLog2E;
+        for (int n = 0; n < L::kHeld; ++n) a[j][n] *= kDecayScale<T>;
     }
 }
 
 /// The step size, from the raw delta; zero, which leaves every state as it is, behind the last step.
-__device__ inline float step_size(float raw, float bias, bool delta_softplus, bool exists) {
-    const float delta = delta_softplus ? softplus(raw + bias) : raw + bias;
+template <typename T>
+__device__ float step_size(float raw, float bias, bool delta_softplus, bool exists) {
+    const float delta = delta_softplus ? softplus<T>(raw + bias) : raw + bias;
     return exists ? delta : 0.0f;
 }
 

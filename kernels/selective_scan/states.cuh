@@ -46,7 +46,7 @@ __device__ void walk_segment(const SelectiveScanBackward& params, const Selectiv
                                     kBackwards ? p.c_token_stride : p.b_token_stride, batch);
     float bias[C], a[C][L::kHeld], h[C][L::kHeld], sums[C] = {};
     load_vector<L>(bias, p.delta_bias, at);
-    load_a<L>(a, p, at);
+    load_a<T, L>(a, p, at);
     if constexpr (kBackwards) {
         const bool last = segment.number + 1 == static_cast<int>(workspace.segments);
         load_states<L>(h, last ? params.grad_last_state : nullptr, params.grad_last_state_batch_stride,
@@ -102,9 +102,9 @@ __device__ void walk_segment(const SelectiveScanBackward& params, const Selectiv
 #pragma unroll
                 for (int j = 0; j < C; ++j) {
                     const bool exists = walk.exists(place + t);
-                    size[j] = step_size(size[j], bias[j], p.delta_softplus, exists);
+                    size[j] = step_size<T>(size[j], bias[j], p.delta_softplus, exists);
                     if constexpr (kBackwards) {
-                        if (p.z) input[j] *= gate[j] * sigmoid(gate[j]);
+                        if (p.z) input[j] *= gate[j] * sigmoid<T>(gate[j]);
                         if (!exists) input[j] = 0.0f;
                     } else {
                         input[j] *= size[j];
@@ -125,7 +125,7 @@ __device__ void walk_segment(const SelectiveScanBackward& params, const Selectiv
                     sums[j] += size[j];
 #pragma unroll
                     for (int n = 0; n < L::kHeld; ++n) {
-                        const float decay = exp2_fast(size[j] * a[j][n]);
+                        const float decay = decay_of<T>(size[j] * a[j][n]);
                         if constexpr (kBackwards) {
                             h[j][n] = decay * (h[j][n] + product[j] * matrix_row[n]);
                         } else {
@@ -171,11 +171,11 @@ __device__ void join(const SelectiveScanInputs& p, const SelectiveScanWorkspace&
     const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     if (index >= states * p.batch) return;
     const int64_t batch = index / states, channel = index % states / N, state = index % N;
-    const float a = p.a[channel * p.a_channel_stride + state] * kLog2E;
+    const float a = p.a[channel * p.a_channel_stride + state];
     const int segments = workspace.segments;
     const auto place = [&](int segment) { return (batch * segments + segment) * states + channel * N + state; };
     const auto decay = [&](int segment) {
-        return exp2_fast(a * workspace.segment_deltas[(batch * segments + segment) * p.channel + channel]);
+        return expf(a * workspace.segment_deltas[(batch * segments + segment) * p.channel + channel]);
     };
 
     // The first segment started from the true state, and the last from the true gradient.
