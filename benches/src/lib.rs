@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cuda;
+
 use std::ops::{Deref, DerefMut, Range};
 use std::time::{Duration, Instant};
 

@@ -2,33 +2,33 @@
 
 using namespace causal_conv1d;
 using Params = CausalConv1dBackward;
-using Workspace = CausalConv1dWorkspace;
+using Work = CausalConv1dWork;
 
-extern "C" __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_f32_w2(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+extern "C" __global__ void __launch_bounds__(kThreads, backward_blocks(2))
+    causal_conv1d_bwd_f32_w2(const __grid_constant__ Params p, const __grid_constant__ Work w) {
     backward<float, 2>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_f32_w3(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+extern "C" __global__ void __launch_bounds__(kThreads, backward_blocks(3))
+    causal_conv1d_bwd_f32_w3(const __grid_constant__ Params p, const __grid_constant__ Work w) {
     backward<float, 3>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_f32_w4(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+extern "C" __global__ void __launch_bounds__(kThreads, backward_blocks(4))
+    causal_conv1d_bwd_f32_w4(const __grid_constant__ Params p, const __grid_constant__ Work w) {
     backward<float, 4>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_f32_w5(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+extern "C" __global__ void __launch_bounds__(kThreads, backward_blocks(5))
+    causal_conv1d_bwd_f32_w5(const __grid_constant__ Params p, const __grid_constant__ Work w) {
     backward<float, 5>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_f32_w6(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+extern "C" __global__ void __launch_bounds__(kThreads, backward_blocks(6))
+    causal_conv1d_bwd_f32_w6(const __grid_constant__ Params p, const __grid_constant__ Work w) {
     backward<float, 6>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_f32_w7(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+extern "C" __global__ void __launch_bounds__(kThreads, backward_blocks(7))
+    causal_conv1d_bwd_f32_w7(const __grid_constant__ Params p, const __grid_constant__ Work w) {
     backward<float, 7>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads)
-    causal_conv1d_bwd_f32_w8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+extern "C" __global__ void __launch_bounds__(kThreads, backward_blocks(8))
+    causal_conv1d_bwd_f32_w8(const __grid_constant__ Params p, const __grid_constant__ Work w) {
     backward<float, 8>(p, w);
 }

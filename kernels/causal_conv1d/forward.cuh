@@ -5,32 +5,40 @@
 
 namespace causal_conv1d {
 
-constexpr int kTile = 8;  // steps whose inputs are loaded together
+constexpr int kTile = 4;  // steps whose inputs are loaded together
+
+/// Blocks that a multiprocessor must have room for: what the registers of narrow filters allow.
+constexpr int forward_blocks(int width) { return width <= 3 ? 7 : 4; }
 
 template <typename T, int W>
-__device__ void forward(const CausalConv1dForward& params) {
+__device__ void forward(const CausalConv1dForward& params, const CausalConv1dWork& work) {
     const CausalConv1dInputs& p = params.inputs;
-    const Place at(p);
-    if (at.channel >= static_cast<int>(p.channel)) return;
-    const Filter<W> filter(p, at.channel);
-    const Column<const T> x(p.x, p.x_batch_stride, p.x_token_stride, at.batch, at.channel);
-    const Column<T> out(params.out, params.out_batch_stride, params.out_token_stride, at.batch, at.channel);
+    const Place at(p, work);
+    if (at.idle()) return;
+    const Filters<W> filters(p, at);
+    const Columns<const T> x(p.x, p.x_batch_stride, p.x_token_stride, at);
+    const Columns<T> out(params.out, params.out_batch_stride, params.out_token_stride, at);
 
-    Window<W> window = window_before<T, W>(x, p.token_map, at.first);
+    Trail<W, kTile> trail = trail_before<kTile, W>(x, p.token_map, at.first);
     for (int first = at.first; first < at.end; first += kTile) {
         int tokens[kTile];
-        float values[kTile];
+        Pack<T> values[kTile];
+        tokens_from(p.token_map, first, at.end - 1, tokens);
+        x.load(tokens, values);
 #pragma unroll
-        for (int t = 0; t < kTile; ++t) tokens[t] = first + t < at.end ? token_of(p.token_map, first + t) : 0;
-#pragma unroll
-        for (int t = 0; t < kTile; ++t) values[t] = to_float(x[tokens[t]]);
+        for (int t = 0; t < kTile; ++t) trail.set(t, values[t]);
 #pragma unroll
         for (int t = 0; t < kTile; ++t) {
-            if (first + t >= at.end) break;
-            window.push(values[t]);
-            const float y = filter(window);
-            out[tokens[t]] = from_float<T>(p.silu ? y * sigmoid(y) : y);
+            float result[kChannels];
+#pragma unroll
+            for (int v = 0; v < kChannels; ++v) {
+                const float y = filters(trail, t, v);
+                result[v] = p.silu ? y * sigmoid(y) : y;
+            }
+            values[t] = pack<T>(result);
         }
+        out.store(tokens, values, 0, at.end - first);
+        trail.advance();
     }
 }
 

@@ -2,25 +2,33 @@
 
 using namespace causal_conv1d;
 using Params = CausalConv1dForward;
+using Work = CausalConv1dWork;
 
-extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w2(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 2>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, forward_blocks(2))
+    causal_conv1d_fwd_bf16_w2(const __grid_constant__ Params p, const __grid_constant__ Work w) {
+    forward<__nv_bfloat16, 2>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w3(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 3>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, forward_blocks(3))
+    causal_conv1d_fwd_bf16_w3(const __grid_constant__ Params p, const __grid_constant__ Work w) {
+    forward<__nv_bfloat16, 3>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w4(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 4>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, forward_blocks(4))
+    causal_conv1d_fwd_bf16_w4(const __grid_constant__ Params p, const __grid_constant__ Work w) {
+    forward<__nv_bfloat16, 4>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w5(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 5>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, forward_blocks(5))
+    causal_conv1d_fwd_bf16_w5(const __grid_constant__ Params p, const __grid_constant__ Work w) {
+    forward<__nv_bfloat16, 5>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w6(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 6>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, forward_blocks(6))
+    causal_conv1d_fwd_bf16_w6(const __grid_constant__ Params p, const __grid_constant__ Work w) {
+    forward<__nv_bfloat16, 6>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w7(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 7>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, forward_blocks(7))
+    causal_conv1d_fwd_bf16_w7(const __grid_constant__ Params p, const __grid_constant__ Work w) {
+    forward<__nv_bfloat16, 7>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) causal_conv1d_fwd_bf16_w8(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 8>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, forward_blocks(8))
+    causal_conv1d_fwd_bf16_w8(const __grid_constant__ Params p, const __grid_constant__ Work w) {
+    forward<__nv_bfloat16, 8>(p, w);
 }

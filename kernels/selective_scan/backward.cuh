@@ -9,143 +9,267 @@
 
 namespace selective_scan {
 
-/// Shared memory of `backward`; the launching side computes its size too.
-template <int N>
+/// Shared memory of `backward`.
+template <typename L>
 struct BackwardShared {
-    static constexpr int kWarps = kThreads / kWarp;
-
-    Matrices<N> matrices;
-    float partials[kWarps][kChunk][2][N];               // B's, then C's
-    float before[kChunk][Split<N>::kStates][kThreads];  // the states before each step: a thread's own, in its bank
+    MatrixRows<L::kStates, L::kHeld> b[2], c[2];
+    float partials[L::kStretch][kWarps][2][L::kStates];  // sums over a warp's channels: B's, then C's
+    // Of every token and channel: the step size and its slope by the raw delta, the former times u, the gradient of y,
+    // and what y is to be multiplied with for the gradient of z.
+    WarpTile<L, kChunk> delta[kWarps], delta_slope[kWarps], delta_u[kWarps], grad_y[kWarps], z_factor[kWarps];
+    TokenRing<L::kStretch> ring;
 };
 
-/// Writes a block's sums of a chunk's gradients of B and C: the warps' sums, added in the order of the warps.
-template <int N>
+/// Writes a block's sums of a stretch's gradients of B and C: the warps' sums, added in the order of the warps.
+template <typename L>
 __device__ void store_partials(const SelectiveScanWorkspace& workspace, const SelectiveScanInputs& p,
-                               const BackwardShared<N>& shared, const Place<N>& at, int first, int count) {
-    for (int i = threadIdx.x; i < count * 2 * N; i += kThreads) {
+                               const BackwardShared<L>& shared, const Segment& segment,
+                               const Walk<L::kStretch, true>& walk, const int* tokens, int position) {
+    constexpr int N = L::kStates;
+    const int64_t first = (static_cast<int64_t>(segment.group) * p.batch + segment.batch) * p.token;
+    for (int i = threadIdx.x; i < L::kStretch * 2 * N; i += kThreads) {
         const int t = i / (2 * N), matrix = i / N % 2, n = i % N;
+        if (position + t >= walk.positions) break;
+        if (!walk.exists(position + t)) continue;
         float sum = 0.0f;
 #pragma unroll
-        for (int warp = 0; warp < BackwardShared<N>::kWarps; ++warp) sum += shared.partials[warp][t][matrix][n];
-        const int64_t sequence = static_cast<int64_t>(at.group) * p.batch + at.batch;
-        const int64_t row = sequence * p.token + token_of(p.token_map, first + t);
-        (matrix == 0 ? workspace.partial_b : workspace.partial_c)[row * N + n] = sum;
+        for (int warp = 0; warp < kWarps; ++warp) sum += shared.partials[t][warp][matrix][n];
+        (matrix == 0 ? workspace.partial_b : workspace.partial_c)[(first + tokens[t]) * N + n] = sum;
     }
 }
 
-template <typename T, int N>
+/// The states before a chunk.
+template <typename L>
+__device__ void load_chunk_states(float (&h)[L::kOwned][L::kHeld], const float (&a)[L::kOwned][L::kHeld],
+                                  const SelectiveScanInputs& p, const SelectiveScanWorkspace& workspace,
+                                  const Segment& segment, const Place<L>& at, int chunk) {
+    const int64_t channels = p.channel;
+    const int64_t row = (segment.batch * static_cast<int64_t>(divide_up(p.token, kChunk)) + chunk) * channels;
+    load_quads<L>(h, workspace.chunk_states + row * L::kStates, channels, at);
+    if (segment.number == 0) return;
+    // They are those of a segment that starts from zeros: add what its true start leaves.
+    const int64_t segment_row = (static_cast<int64_t>(segment.batch) * workspace.segments + segment.number) * channels;
+    float start[L::kOwned][L::kHeld];
+    load_states<L>(start, workspace.segment_states + segment_row * L::kStates, 0, L::kStates, 0, at);
+#pragma unroll
+    for (int j = 0; j < L::kOwned; ++j) {
+        const float sum = workspace.chunk_deltas[row + at.of(j)];
+#pragma unroll
+        for (int n = 0; n < L::kHeld; ++n) h[j][n] += exp2_fast(sum * a[j][n]) * start[j][n];
+    }
+}
+
+template <typename T, typename L>
 __device__ void backward(const SelectiveScanBackward& params, const SelectiveScanWorkspace& workspace) {
-    constexpr int kStates = Split<N>::kStates;
-    constexpr int kLanes = Split<N>::kLanes;
-    using Sums = WarpSums<2 * kStates, kLanes>;
-    extern __shared__ __align__(16) unsigned char memory[];
-    BackwardShared<N>& shared = *reinterpret_cast<BackwardShared<N>*>(memory);
-
+    constexpr int C = L::kOwned, S = L::kHeld, kLanes = L::kLanes;
+    constexpr int kOwn = kChunk / kLanes;  // tokens of a chunk that a thread reads and writes
+    using Sums = WarpSums<2 * S, kLanes>;
+    __shared__ BackwardShared<L> shared;
     const SelectiveScanInputs& p = params.inputs;
-    const Place<N> at(p);
-    const Channel<N> channel(p, at);
-    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-    const Column<const T> u_column(p.u, p.u_batch_stride, p.u_token_stride, at.batch, at.channel);
-    const Column<const T> delta_column(p.delta, p.delta_batch_stride, p.delta_token_stride, at.batch, at.channel);
-    const Column<const T> z_column(p.z, p.z_batch_stride, p.z_token_stride, at.batch, at.channel);
-    const Column<const T> grad_out_column(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride,
-                                          at.batch, at.channel);
-    const Column<T> grad_u(params.grad_u, params.grad_u_batch_stride, params.grad_u_token_stride, at.batch, at.channel);
-    const Column<T> grad_delta(params.grad_delta, params.grad_delta_batch_stride, params.grad_delta_token_stride,
-                               at.batch, at.channel);
-    const Column<T> grad_z(params.grad_z, params.grad_z_batch_stride, params.grad_z_token_stride, at.batch, at.channel);
+    const Segment segment(p, blockIdx.x, L::kChannels, workspace.segments, workspace.segment_tokens);
+    Walk<L::kStretch, true> walk(p, segment);
+    const int batch = segment.batch;
+    const int warp = threadIdx.x / kWarp, warp_lane = threadIdx.x % kWarp;
+    const Place<L> at(segment.group, p.channel);
 
-    float grad_h[kStates];  // by the states after the step at hand
-    float grad_a[kStates] = {};
-    float grad_d = 0.0f, grad_delta_bias = 0.0f;
-    load_states<N>(grad_h, params.grad_last_state, params.grad_last_state_batch_stride,
-                   params.grad_last_state_channel_stride, at);
-
-    for (int chunk = divide_up(p.token, kChunk) - 1; chunk >= 0; --chunk) {
-        const int first = chunk * kChunk;
-        const int count = min(kChunk, static_cast<int>(p.token) - first);
-        shared.matrices.template load<T>(p, at.batch, first, count);
-
-        int tokens[kChunk];
-        float u[kChunk], raw[kChunk], z[kChunk], grad_out[kChunk], h[kStates];
-        load_tokens(tokens, p.token_map, first, count);
-        load_chunk<T>(u, u_column, tokens, at.active ? count : 0);
-        load_chunk<T>(raw, delta_column, tokens, at.active ? count : 0);
-        load_chunk<T>(z, z_column, tokens, at.active && p.z ? count : 0);
-        load_chunk<T>(grad_out, grad_out_column, tokens, at.active ? count : 0);
-        const Column<float> kept = chunk_states(workspace, p, at, chunk);
-#pragma unroll
-        for (int n = 0; n < kStates; ++n) h[n] = at.active ? kept[n] : 0.0f;
-        __syncthreads();
-
-#pragma unroll
-        for (int t = 0; t < kChunk; ++t) {
-            if (t >= count) break;
-#pragma unroll
-            for (int n = 0; n < kStates; ++n) shared.before[t][n][threadIdx.x] = h[n];
-            channel.advance(h, channel.step_size(raw[t]), u[t], shared.matrices.b[t] + at.state);
-        }
-
-        // Here h are the states after the chunk; in the loop, those after step t.
-#pragma unroll
-        for (int t = kChunk - 1; t >= 0; --t) {
-            if (t >= count) continue;
-            const float* b = shared.matrices.b[t] + at.state;
-            const float* c = shared.matrices.c[t] + at.state;
-            const float delta = channel.step_size(raw[t]);
-            float grad_y = grad_out[t];
-            if (p.z) {
-                const float y = dot<N>(h, c) + channel.d * u[t];
-                const float s = sigmoid(z[t]);
-                if (at.speaks && params.grad_z) grad_z[tokens[t]] = from_float<T>(grad_y * y * silu_slope(z[t], s));
-                grad_y *= z[t] * s;
-            }
-
-            float grad_bc[2 * kStates];  // this channel's share: B's, then C's
-            float by_b = 0.0f, by_decay = 0.0f;
-            const float delta_u = delta * u[t];
-#pragma unroll
-            for (int n = 0; n < kStates; ++n) {
-                grad_h[n] += grad_y * c[n];
-                grad_bc[n] = grad_h[n] * delta_u;
-                grad_bc[kStates + n] = grad_y * h[n];
-                h[n] = shared.before[t][n][threadIdx.x];
-                const float decay = exp2_fast(delta * channel.a_log2[n]);
-                const float by_exponent = grad_h[n] * decay * h[n];  // the gradient by delta A
-                grad_a[n] += by_exponent * delta;
-                by_decay += by_exponent * channel.a_log2[n];
-                by_b += grad_h[n] * b[n];
-                grad_h[n] *= decay;
-            }
-            by_b = sum_over_neighbours<kLanes>(by_b);
-            by_decay = sum_over_neighbours<kLanes>(by_decay) * kLn2;
-            const float grad_raw = (by_decay + by_b * u[t]) * channel.step_size_slope(raw[t]);
-            grad_d += grad_y * u[t];
-            grad_delta_bias += grad_raw;
-            if (at.speaks) {
-                grad_u[tokens[t]] = from_float<T>(by_b * delta + grad_y * channel.d);
-                grad_delta[tokens[t]] = from_float<T>(grad_raw);
-            }
-
-            Sums::reduce(grad_bc, lane);
-#pragma unroll
-            for (int i = 0; i < Sums::kKept; ++i) {
-                const int sum = Sums::first(lane) + i;
-                shared.partials[warp][t][sum / kStates][at.state + sum % kStates] = grad_bc[i];
-            }
-        }
-        __syncthreads();
-        store_partials<N>(workspace, p, shared, at, first, count);
+    const Elements<T, C> u(p.u, p.u_batch_stride, p.u_token_stride, batch, at);
+    const Elements<T, C> delta(p.delta, p.delta_batch_stride, p.delta_token_stride, batch, at);
+    const Elements<T, C> grad_out(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride, batch,
+                                  at);
+    // Without a gate u stands in for it, so that all the same is read, and the product is left out.
+    const Elements<T, C> z = p.z ? Elements<T, C>(p.z, p.z_batch_stride, p.z_token_stride, batch, at) : u;
+    const Elements<T, C> grad_u(params.grad_u, params.grad_u_batch_stride, params.grad_u_token_stride, batch, at);
+    const Elements<T, C> grad_delta(params.grad_delta, params.grad_delta_batch_stride, params.grad_delta_token_stride,
+                                    batch, at);
+    const Elements<T, C> grad_z(params.grad_z, params.grad_z_batch_stride, params.grad_z_token_stride, batch, at);
+    const bool whole =
+        at.exist == 2 && moves_pairs<T>(p.u, p.u_batch_stride, p.u_token_stride) &&
+        moves_pairs<T>(p.delta, p.delta_batch_stride, p.delta_token_stride) &&
+        moves_pairs<T>(p.z, p.z_batch_stride, p.z_token_stride) &&
+        moves_pairs<T>(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride) &&
+        moves_pairs<T>(params.grad_u, params.grad_u_batch_stride, params.grad_u_token_stride) &&
+        moves_pairs<T>(params.grad_delta, params.grad_delta_batch_stride, params.grad_delta_token_stride) &&
+        moves_pairs<T>(params.grad_z, params.grad_z_batch_stride, params.grad_z_token_stride);
+    PairFetch<T, L::kStates> b(p.b, p.b_batch_stride, p.b_token_stride, batch);
+    PairFetch<T, L::kStates> c(p.c, p.c_batch_stride, p.c_token_stride, batch);
+    float a[C][S], grad_h[C][S], grad_a[C][S] = {}, grad_d[C] = {}, grad_delta_bias[C] = {};
+    load_a<L>(a, p, at);
+    const int64_t channels = p.channel;
+    const int64_t segment_row = (static_cast<int64_t>(batch) * workspace.segments + segment.number) * channels;
+    if (segment.number + 1 == static_cast<int>(workspace.segments)) {
+        load_states<L>(grad_h, params.grad_last_state, params.grad_last_state_batch_stride,
+                       params.grad_last_state_channel_stride, batch, at);
+    } else {
+        load_states<L>(grad_h, workspace.segment_gradients + segment_row * L::kStates, 0, L::kStates, 0, at);
     }
 
-    store_states<N>(grad_h, params.grad_initial_state, params.grad_initial_state_batch_stride,
-                    params.grad_initial_state_channel_stride, at);
-    const int64_t channels = p.channel;
-    store_states<N>(grad_a, workspace.partial_a, channels * N, N, at);
-    if (at.speaks) {
-        workspace.partial_d[at.batch * channels + at.channel] = grad_d;
-        workspace.partial_delta_bias[at.batch * channels + at.channel] = grad_delta_bias;
+    walk.begin(shared.ring);
+    __syncthreads();
+    b.fetch(shared.ring.of(0));
+    c.fetch(shared.ring.of(0));
+    // What a thread reads it reads one chunk ahead, as soon as it has used what was there.
+    typename Elements<T, C>::Pair u_ahead[kOwn], delta_ahead[kOwn], z_ahead[kOwn], grad_out_ahead[kOwn];
+    const auto read = [&](int i, int token) {
+        u_ahead[i] = u.read(token, whole, at.exist);
+        delta_ahead[i] = delta.read(token, whole, at.exist);
+        z_ahead[i] = z.read(token, whole, at.exist);
+        grad_out_ahead[i] = grad_out.read(token, whole, at.exist);
+    };
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) read(i, shared.ring.of(0)[i * kLanes + at.lane]);
+
+    int chunk_number = (segment.first + walk.positions) / kChunk;
+    for (int stretch = 0; stretch * L::kStretch < walk.positions; ++stretch) {
+        auto& b_rows = shared.b[stretch % 2];
+        auto& c_rows = shared.c[stretch % 2];
+        b.put(b_rows);
+        c.put(c_rows);
+        walk.turn(shared.ring, stretch);
+        __syncthreads();
+        b.fetch(shared.ring.of(stretch + 1));
+        c.fetch(shared.ring.of(stretch + 1));
+        const int* stretch_tokens = shared.ring.of(stretch);
+
+        for (int chunk = 0; chunk < L::kStretch; chunk += kChunk) {
+            const int first = stretch * L::kStretch + chunk;
+            if (first >= walk.positions) break;
+            const int* tokens = stretch_tokens + chunk;
+            const int* tokens_ahead = chunk + kChunk < L::kStretch ? tokens + kChunk : shared.ring.of(stretch + 1);
+            float before[kChunk][C][S];  // the states before each step, where step 0 is the chunk's last
+            load_chunk_states<L>(before[kChunk - 1], a, p, workspace, segment, at, --chunk_number);
+
+            typename Elements<T, C>::Pair u_now[kOwn];
+#pragma unroll
+            for (int i = 0; i < kOwn; ++i) {
+                const int t = i * kLanes + at.lane;
+                float input[C], size[C], slope[C], product[C], gradient[C], gate[C], factor[C], bias[C];
+                load_vector<L>(bias, p.delta_bias, at);
+                u_now[i] = u_ahead[i];
+                Elements<T, C>::convert(input, u_now[i]);
+                Elements<T, C>::convert(size, delta_ahead[i]);
+                Elements<T, C>::convert(gate, z_ahead[i]);
+                Elements<T, C>::convert(gradient, grad_out_ahead[i]);
+                read(i, tokens_ahead[t]);
+                const bool exists = walk.exists(first + t);
+#pragma unroll
+                for (int j = 0; j < C; ++j) {
+                    if (!exists || j >= at.exist) gradient[j] = input[j] = 0.0f;
+                    slope[j] = p.delta_softplus ? softplus_slope(size[j] + bias[j]) : 1.0f;
+                    size[j] = step_size(size[j], bias[j], p.delta_softplus, exists);
+                    product[j] = size[j] * input[j];
+                    const float s = sigmoid(gate[j]);
+                    factor[j] = gradient[j] * silu_slope(gate[j], s);
+                    if (p.z) gradient[j] *= gate[j] * s;
+                }
+                shared.delta[warp].set(t, at.local, size);
+                shared.delta_slope[warp].set(t, at.local, slope);
+                shared.delta_u[warp].set(t, at.local, product);
+                shared.grad_y[warp].set(t, at.local, gradient);
+                shared.z_factor[warp].set(t, at.local, factor);
+            }
+            __syncwarp();
+
+            float h[C][S];
+#pragma unroll
+            for (int t = kChunk - 1; t >= 0; --t) {
+                float b_row[S], size[C], product[C];
+                b_rows.load(b_row, chunk + t, at.state);
+                shared.delta[warp].get(size, t, at.local);
+                shared.delta_u[warp].get(product, t, at.local);
+#pragma unroll
+                for (int j = 0; j < C; ++j) {
+#pragma unroll
+                    for (int n = 0; n < S; ++n) {
+                        const float behind = exp2_fast(size[j] * a[j][n]) * before[t][j][n] + product[j] * b_row[n];
+                        (t > 0 ? before[t > 0 ? t - 1 : 0][j][n] : h[j][n]) = behind;
+                    }
+                }
+            }
+
+            // In the loop h are the states after step t.
+#pragma unroll
+            for (int i = 0; i < kOwn; ++i) {
+                float y[kLanes][C] = {}, by_b[kLanes][C] = {}, by_decay[kLanes][C] = {};
+#pragma unroll
+                for (int k = 0; k < kLanes; ++k) {
+                    const int t = i * kLanes + k;
+                    float b_row[S], c_row[S], size[C], product[C], grad_y[C];
+                    b_rows.load(b_row, chunk + t, at.state);
+                    c_rows.load(c_row, chunk + t, at.state);
+                    shared.delta[warp].get(size, t, at.local);
+                    shared.delta_u[warp].get(product, t, at.local);
+                    shared.grad_y[warp].get(grad_y, t, at.local);
+                    float grad_bc[2 * S] = {};  // these channels' share: B's, then C's
+#pragma unroll
+                    for (int j = 0; j < C; ++j) {
+#pragma unroll
+                        for (int n = 0; n < S; ++n) {
+                            float& gradient = grad_h[j][n];
+                            gradient += grad_y[j] * c_row[n];
+                            grad_bc[n] += gradient * product[j];
+                            grad_bc[S + n] += grad_y[j] * h[j][n];
+                            y[k][j] += c_row[n] * h[j][n];
+                            by_b[k][j] += gradient * b_row[n];
+                            gradient *= exp2_fast(size[j] * a[j][n]);
+                            h[j][n] = before[t][j][n];
+                            const float by_exponent = gradient * h[j][n];  // the gradient by delta A
+                            grad_a[j][n] += by_exponent * size[j];
+                            by_decay[k][j] += by_exponent * a[j][n];
+                        }
+                    }
+                    Sums::reduce(grad_bc, warp_lane);
+#pragma unroll
+                    for (int kept = 0; kept < Sums::kKept; ++kept) {
+                        const int sum = Sums::first(warp_lane) + kept;
+                        shared.partials[chunk + t][warp][sum / S][at.state + sum % S] = grad_bc[kept];
+                    }
+                }
+                float own_y[C], own_by_b[C], own_by_decay[C], size[C], slope[C], grad_y[C], factor[C];
+                collect(own_y, y, at.lane);
+                collect(own_by_b, by_b, at.lane);
+                collect(own_by_decay, by_decay, at.lane);
+                const int t = i * kLanes + at.lane;
+                shared.delta[warp].get(size, t, at.local);
+                shared.delta_slope[warp].get(slope, t, at.local);
+                shared.grad_y[warp].get(grad_y, t, at.local);
+                shared.z_factor[warp].get(factor, t, at.local);
+                float by_u[C], by_raw[C], by_z[C], input[C], d[C];
+                Elements<T, C>::convert(input, u_now[i]);
+                load_vector<L>(d, p.d, at);
+#pragma unroll
+                for (int j = 0; j < C; ++j) {
+                    by_u[j] = own_by_b[j] * size[j] + grad_y[j] * d[j];
+                    by_raw[j] = (own_by_decay[j] * kLn2 + own_by_b[j] * input[j]) * slope[j];
+                    by_z[j] = factor[j] * (own_y[j] + d[j] * input[j]);
+                    grad_d[j] += grad_y[j] * input[j];
+                    if (walk.exists(first + t)) grad_delta_bias[j] += by_raw[j];
+                }
+                if (walk.exists(first + t)) {
+                    grad_u.write(tokens[t], by_u, whole, at.exist);
+                    grad_delta.write(tokens[t], by_raw, whole, at.exist);
+                    if (params.grad_z) grad_z.write(tokens[t], by_z, whole, at.exist);
+                }
+            }
+            __syncwarp();  // the next chunk's values overwrite what was just read
+        }
+        __syncthreads();
+        store_partials(workspace, p, shared, segment, walk, stretch_tokens, stretch * L::kStretch);
+    }
+
+    if (segment.number == 0 && params.grad_initial_state) {
+        store_states<L>(grad_h, params.grad_initial_state, params.grad_initial_state_batch_stride,
+                        params.grad_initial_state_channel_stride, batch, at);
+    }
+    store_states<L>(grad_a, workspace.partial_a + segment_row * L::kStates, 0, L::kStates, 0, at);
+#pragma unroll
+    for (int j = 0; j < C; ++j) {
+        // Each of the threads that share a channel saw other tokens.
+        const float sum_d = sum_over_neighbours<kLanes>(grad_d[j]);
+        const float sum_bias = sum_over_neighbours<kLanes>(grad_delta_bias[j]);
+        if (at.lane == 0 && j < at.exist) {
+            workspace.partial_d[segment_row + at.channel + j] = sum_d;
+            workspace.partial_delta_bias[segment_row + at.channel + j] = sum_bias;
+        }
     }
 }
 

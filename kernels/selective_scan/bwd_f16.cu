@@ -4,35 +4,19 @@ using namespace selective_scan;
 using Params = SelectiveScanBackward;
 using Workspace = SelectiveScanWorkspace;
 
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    selective_scan_states_f16_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    states<__half, 8>(p, w);
-}
-extern "C" __global__ void __launch_bounds__(kThreads, 3)
+extern "C" __global__ void __launch_bounds__(kThreads, 2)
     selective_scan_bwd_f16_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    backward<__half, 8>(p, w);
-}
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    selective_scan_states_f16_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    states<__half, 16>(p, w);
+    backward<__half, Paired<8>>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 3)
     selective_scan_bwd_f16_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    backward<__half, 16>(p, w);
-}
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    selective_scan_states_f16_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    states<__half, 32>(p, w);
+    backward<__half, Paired<16>>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
     selective_scan_bwd_f16_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    backward<__half, 32>(p, w);
-}
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    selective_scan_states_f16_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    states<__half, 64>(p, w);
+    backward<__half, Paired<32>>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
     selective_scan_bwd_f16_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    backward<__half, 64>(p, w);
+    backward<__half, Paired<64>>(p, w);
 }

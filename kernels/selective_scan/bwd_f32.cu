@@ -4,35 +4,19 @@ using namespace selective_scan;
 using Params = SelectiveScanBackward;
 using Workspace = SelectiveScanWorkspace;
 
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    selective_scan_states_f32_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    states<float, 8>(p, w);
-}
-extern "C" __global__ void __launch_bounds__(kThreads, 3)
+extern "C" __global__ void __launch_bounds__(kThreads, 2)
     selective_scan_bwd_f32_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    backward<float, 8>(p, w);
+    backward<float, Paired<8>>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    selective_scan_states_f32_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    states<float, 16>(p, w);
-}
-extern "C" __global__ void __launch_bounds__(kThreads, 3)
+extern "C" __global__ void __launch_bounds__(kThreads, 2)
     selective_scan_bwd_f32_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    backward<float, 16>(p, w);
-}
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    selective_scan_states_f32_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    states<float, 32>(p, w);
+    backward<float, Paired<16>>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
     selective_scan_bwd_f32_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    backward<float, 32>(p, w);
-}
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
-    selective_scan_states_f32_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    states<float, 64>(p, w);
+    backward<float, Paired<32>>(p, w);
 }
 extern "C" __global__ void __launch_bounds__(kThreads, 2)
     selective_scan_bwd_f32_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
-    backward<float, 64>(p, w);
+    backward<float, Paired<64>>(p, w);
 }

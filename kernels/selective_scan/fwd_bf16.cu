@@ -2,16 +2,25 @@
 
 using namespace selective_scan;
 using Params = SelectiveScanForward;
+using Workspace = SelectiveScanWorkspace;
 
-extern "C" __global__ void __launch_bounds__(kThreads) selective_scan_fwd_bf16_n8(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 8>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
+    selective_scan_fwd_bf16_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    forward<__nv_bfloat16, Wide<8>>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) selective_scan_fwd_bf16_n16(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 16>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
+    selective_scan_fwd_bf16_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    forward<__nv_bfloat16, Wide<16>>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) selective_scan_fwd_bf16_n32(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 32>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, 3)
+    selective_scan_fwd_bf16_n32(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    forward<__nv_bfloat16, Wide<32>>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads) selective_scan_fwd_bf16_n64(const __grid_constant__ Params p) {
-    forward<__nv_bfloat16, 64>(p);
+extern "C" __global__ void __launch_bounds__(kThreads, 3)
+    selective_scan_fwd_bf16_n64(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    forward<__nv_bfloat16, Wide<64>>(p, w);
+}
+extern "C" __global__ void __launch_bounds__(kThreads, 4)
+    selective_scan_fwd_narrow_bf16_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
+    forward<__nv_bfloat16, Narrow<16>>(p, w);
 }

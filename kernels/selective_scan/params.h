@@ -63,7 +63,8 @@ typedef struct SelectiveScanForward {
     int64_t last_state_channel_stride;
 } SelectiveScanForward;
 
-/// Arguments of the backward kernels; each gradient has the shape of its input.
+/// Arguments of the backward kernels; each gradient has the shape of its input. Those that are sums over channels or
+/// the batch are left to `sum_partials`.
 typedef struct SelectiveScanBackward {
     SelectiveScanInputs inputs;
     /// Gradient of the output, `[B, L, E]`.
@@ -72,15 +73,8 @@ typedef struct SelectiveScanBackward {
     const float* grad_last_state;
     void* grad_u;
     void* grad_delta;
-    float* grad_a;
-    void* grad_b;
-    void* grad_c;
-    /// Null if it is not wanted.
-    float* grad_d;
     /// Null if it is not wanted.
     void* grad_z;
-    /// Null if it is not wanted.
-    float* grad_delta_bias;
     /// Null if it is not wanted.
     float* grad_initial_state;
     int64_t grad_out_batch_stride;
@@ -91,13 +85,41 @@ typedef struct SelectiveScanBackward {
     int64_t grad_u_token_stride;
     int64_t grad_delta_batch_stride;
     int64_t grad_delta_token_stride;
-    int64_t grad_a_channel_stride;
-    int64_t grad_b_batch_stride;
-    int64_t grad_b_token_stride;
-    int64_t grad_c_batch_stride;
-    int64_t grad_c_token_stride;
     int64_t grad_z_batch_stride;
     int64_t grad_z_token_stride;
     int64_t grad_initial_state_batch_stride;
     int64_t grad_initial_state_channel_stride;
 } SelectiveScanBackward;
+
+/// Device memory that a call needs for itself, contiguous f32. A forward pass over a split sequence uses the segments'
+/// fields only, a backward pass all.
+///
+/// K: chunks of 8 tokens in a sequence; P: segments of a sequence, walked by different blocks; G: groups of channels,
+/// one to a block.
+typedef struct SelectiveScanWorkspace {
+    /// The states before every chunk, `[B, K, N / 4, E, 4]`, of a segment that starts from zeros; null in a forward
+    /// pass.
+    float* chunk_states;
+    /// The step sizes before every chunk, summed from the segment's start, `[B, K, E]`; used if P > 1.
+    float* chunk_deltas;
+    /// The step sizes of every segment, summed, `[B, P, E]`; used if P > 1.
+    float* segment_deltas;
+    /// The states behind every segment, `[B, P, E, N]`, which `join` makes those before it; used if P > 1.
+    float* segment_states;
+    /// The gradients before every segment, `[B, P, E, N]`, which `join` makes those behind it; null in a forward pass.
+    float* segment_gradients;
+    /// `[G, B, L, N]`.
+    float* partial_b;
+    /// `[G, B, L, N]`.
+    float* partial_c;
+    /// `[B, P, E, N]`.
+    float* partial_a;
+    /// `[B, P, E]`.
+    float* partial_d;
+    /// `[B, P, E]`.
+    float* partial_delta_bias;
+    /// P.
+    uint32_t segments;
+    /// Of every segment but the last, which may have fewer; a multiple of 8.
+    uint32_t segment_tokens;
+} SelectiveScanWorkspace;

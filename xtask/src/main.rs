@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod artifacts;
+mod bench_kernels;
 mod bundle;
 mod ci;
 mod cli;

@@ -40,6 +40,17 @@ impl Check<'_> {
         }
     }
 
+    /// Refuses rows that are further apart than a GPU's kernels count, in bytes.
+    pub(crate) fn reachable(&self, argument: &'static str, layout: &Layout) -> Result<(), KernelError> {
+        let rank = layout.strides().len();
+        let distance = if rank < 2 { 0 } else { layout.strides()[rank - 2] };
+        let bytes = distance.saturating_mul(layout.dtype.size_bytes());
+        if self.queue.device() == Device::Cpu || i32::try_from(bytes).is_ok() || layout.shape()[rank - 2] < 2 {
+            return Ok(());
+        }
+        Err(self.strides(argument, layout, "rows less than 2 GiB apart"))
+    }
+
     fn size(&self, argument: &'static str, (axis, got): Axis, supported: String) -> KernelError {
         KernelError::Size { op: self.op, argument, axis, supported, device: self.queue.device(), got }
     }
@@ -81,6 +92,16 @@ impl Check<'_> {
 
     /// Refuses an input of another shape, dtype or device, or without contiguous rows.
     pub(crate) fn input(&self, argument: &'static str, layout: &Layout, axes: &[Axis]) -> Result<(), KernelError> {
+        self.place(argument, layout, axes)?;
+        let (op, device) = (self.op, self.queue.device());
+        if device == Device::Cpu && layout.dtype != DType::F32 {
+            return Err(KernelError::DType { op, argument, expected: "f32", device, got: layout.dtype });
+        }
+        Ok(())
+    }
+
+    /// [`Self::input`] whatever the dtype.
+    fn place(&self, argument: &'static str, layout: &Layout, axes: &[Axis]) -> Result<(), KernelError> {
         let op = self.op;
         if !layout.shape().iter().eq(axes.iter().map(|(_, len)| len)) {
             let names: Vec<_> = axes.iter().map(|&(name, _)| name).collect();
@@ -96,9 +117,6 @@ impl Check<'_> {
         if layout.device != device {
             return Err(KernelError::Device { op, argument, expected: device, got: layout.device });
         }
-        if device == Device::Cpu && layout.dtype != DType::F32 {
-            return Err(KernelError::DType { op, argument, expected: "f32", device, got: layout.dtype });
-        }
         if !layout.rows_are_contiguous() {
             return Err(self.strides(argument, layout, "stride 1 in the last dimension"));
         }
@@ -108,6 +126,22 @@ impl Check<'_> {
     /// Refuses an output as it would an input, and one whose elements overlap.
     pub(crate) fn output(&self, argument: &'static str, layout: &Layout, axes: &[Axis]) -> Result<(), KernelError> {
         self.input(argument, layout, axes)?;
+        self.distinct(argument, layout)
+    }
+
+    /// [`Self::output`] for one that is bf16 on every device.
+    pub(crate) fn bf16_output(
+        &self,
+        argument: &'static str,
+        layout: &Layout,
+        axes: &[Axis],
+    ) -> Result<(), KernelError> {
+        self.place(argument, layout, axes)?;
+        self.dtype(argument, layout, DType::Bf16, "bf16")?;
+        self.distinct(argument, layout)
+    }
+
+    fn distinct(&self, argument: &'static str, layout: &Layout) -> Result<(), KernelError> {
         if !layout.elements_are_distinct() {
             return Err(self.strides(argument, layout, "a place of its own for every element"));
         }

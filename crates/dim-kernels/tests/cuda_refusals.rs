@@ -6,7 +6,9 @@
 use std::ffi::c_void;
 use std::ptr;
 
+use dim_kernels::adamw_ema;
 use dim_kernels::causal_conv1d::{self, CausalConv1d};
+use dim_kernels::norm_modulate::{self, Branch, Norm, NormModulate, NormModulateOutputs};
 use dim_kernels::selective_scan::{self, SelectiveScan};
 use dim_kernels::{DType, Device, KernelError, Queue, TensorView, TensorViewMut};
 
@@ -83,6 +85,27 @@ fn parameters_in_half_precision_are_refused() {
 }
 
 #[test]
+fn a_stream_in_half_precision_and_activations_of_two_dtypes_are_refused() {
+    let forward = |x: DType, y: DType, out: DType| {
+        let branch = Branch { y: view(y, &[2, 5, 3]), gate: None, gate_offset: 0.0 };
+        let op = NormModulate {
+            branch: Some(branch),
+            norm: Norm::Rms { eps: 1e-5 },
+            weight: None,
+            bias: None,
+            scale: None,
+            shift: None,
+        };
+        let outputs = NormModulateOutputs { r: None, out: Some(view_mut(out, &[2, 5, 3])) };
+        norm_modulate::forward(&QUEUE, &op, &view(x, &[2, 5, 3]), outputs).unwrap_err().to_string()
+    };
+    let message = forward(DType::Bf16, DType::Bf16, DType::Bf16);
+    assert_eq!(message, "norm_modulate::forward: `x` must be f32 on CUDA device 0, got bf16");
+    let message = forward(DType::F32, DType::Bf16, DType::F16);
+    assert!(message.contains("`outputs.out` must be of one dtype with `y`"), "{message}");
+}
+
+#[test]
 fn memory_of_another_device_is_refused() {
     let values = [0.0; 30];
     let host = SelectiveScan { u: TensorView::from_slice(&values, &[2, 5, 3]).unwrap(), ..scan(16, DType::F32) };
@@ -96,4 +119,19 @@ fn sequences_too_long_to_count_are_refused() {
     let conv = CausalConv1d { x: long, weight: view(DType::F32, &[1, 3]), bias: None, silu: true, token_map: None };
     let error = causal_conv1d::forward(&QUEUE, &conv, view_mut(DType::F32, &shape)).unwrap_err();
     assert!(matches!(error, KernelError::Size { axis: "token", .. }), "{error}");
+}
+
+#[test]
+fn gradients_in_half_precision_are_refused() {
+    let gradients = view(DType::F16, &[5]);
+    let error = adamw_ema::gradient_norm(&QUEUE, &gradients, 1.0, view_mut(DType::F32, &[1])).unwrap_err();
+    let message = "adamw_ema::gradient_norm: `gradients` must be f32 or bf16 on CUDA device 0, got f16";
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn a_norm_in_half_precision_is_refused() {
+    let gradients = view(DType::Bf16, &[5]);
+    let error = adamw_ema::gradient_norm(&QUEUE, &gradients, 1.0, view_mut(DType::Bf16, &[1])).unwrap_err();
+    assert_eq!(error.to_string(), "adamw_ema::gradient_norm: `norm` must be f32 on CUDA device 0, got bf16");
 }

@@ -244,10 +244,30 @@ fn every_state_count_and_dtype_matches_the_reference() {
     }
 }
 
+/// Enough blocks for a card: no thread shares a channel, and no sequence is split.
+#[test]
+fn a_full_card_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for (state, dtype) in [(8, DType::F32), (16, DType::F32), (16, DType::F16), (16, DType::Bf16)] {
+        Inputs::random(Case::full(49, 19, 1003, state, dtype)).check(&gpu);
+    }
+}
+
+/// One long sequence of few channels: its segments are walked by different blocks.
+#[test]
+fn a_split_sequence_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for (state, dtype) in [(8, DType::F16), (16, DType::F32), (16, DType::Bf16), (32, DType::F32), (64, DType::Bf16)] {
+        for placement in [Placement::Strided, Placement::Contiguous] {
+            Inputs::random(Case { placement, ..Case::full(1, 1061, 38, state, dtype) }).check(&gpu);
+        }
+    }
+}
+
 #[test]
 fn every_length_around_a_chunk_matches_the_reference() {
     let Some(gpu) = gpu() else { return };
-    for token in [0, 1, 2, 7, 8, 9, 15, 16, 17, 63, 130, 367] {
+    for token in [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 95, 97, 130, 367] {
         Inputs::random(Case::full(2, token, 33, 16, DType::F32)).check(&gpu);
     }
 }

@@ -1,11 +1,14 @@
 //! One block: norm, modulation, Mamba, gate, residual; in the decoder a long skip first. Source: DiM, figure 2.
 
-use dim_torch::{Parameters, TokenMap, TorchError};
+use dim_torch::{
+    Parameters, TokenMap, TorchError,
+    ops::{GatedBranch, gated_residual},
+};
 use tch::{Kind, Tensor};
 
 use crate::{
     config::{DimConfig, LongSkip},
-    dim::Observer,
+    dim::{Observer, Precision},
     linear::Linear,
     mamba::Mamba,
     norm::RmsNorm,
@@ -20,12 +23,48 @@ enum Join {
 impl Join {
     fn forward(&self, stream: &Tensor, skip: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
         let joined = match self {
-            Self::One(linear) => linear.forward(&Tensor::f_cat(&[stream, skip], -1)?, kind)?,
+            Self::One(linear) => {
+                linear.forward(&Tensor::f_cat(&[stream.to_kind(kind), skip.to_kind(kind)], -1)?, kind)?
+            }
             Self::Two { state, skip: skip_linear } => {
                 state.forward(stream, kind)?.f_add(&skip_linear.forward(skip, kind)?)?
             }
         };
         Ok(joined.to_kind(Kind::Float))
+    }
+}
+
+/// The residual stream, `[batch, token, d_model]` f32, and what the last block has still to add to it: the next one's norm
+/// does that as it reads.
+pub(crate) struct Stream {
+    x: Tensor,
+    branch: Option<Branch>,
+}
+
+/// A Mamba layer's output, `[batch, token, d_model]`, and its gate, `[batch, d_model]`: together (1 + gate) output.
+struct Branch {
+    output: Tensor,
+    gate: Tensor,
+}
+
+impl Branch {
+    fn gated(&self) -> GatedBranch<'_> {
+        GatedBranch { y: &self.output, gate: Some(&self.gate), gate_offset: 1.0 }
+    }
+}
+
+impl Stream {
+    /// A stream to which nothing is to be added.
+    pub(crate) fn new(x: Tensor) -> Self {
+        Self { x, branch: None }
+    }
+
+    /// The stream with everything added, in `kind`: f32, or that of the network's products.
+    pub(crate) fn settle(self, kind: Kind) -> Result<Tensor, TorchError> {
+        match &self.branch {
+            Some(branch) => gated_residual(&self.x, &branch.gated(), kind),
+            None => Ok(self.x.to_kind(kind)),
+        }
     }
 }
 
@@ -62,33 +101,38 @@ impl Block {
         })
     }
 
-    /// Replaces the stream by the linear map of stream and skip; a block without a long skip keeps it.
+    /// The linear map of stream and skip, f32, that replaces the stream; a block without a long skip keeps it.
     pub(crate) fn join(&self, stream: Tensor, skip: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
         match &self.join {
             Some(join) => join.forward(&stream, skip, kind),
-            None => Ok(stream),
+            None => Ok(stream.to_kind(Kind::Float)),
         }
     }
 
-    /// `stream` `[batch, token, d_model]` f32, `modulation` `[batch, 3, d_model]` → the new stream.
+    /// `modulation` `[batch, 3, d_model]`; returns the stream that entered, `[batch, token, d_model]` f32 with everything
+    /// added, and the one that leaves.
     pub(crate) fn forward(
         &self,
-        stream: &Tensor,
+        stream: &Stream,
         modulation: &Tensor,
         token_map: &TokenMap,
-        kind: Kind,
+        precision: Precision,
         observe: &mut Observer,
-    ) -> Result<Tensor, TorchError> {
+    ) -> Result<(Tensor, Stream), TorchError> {
         let modulation = modulation.f_add(&self.modulation_table)?;
-        let row = |index| modulation.f_narrow(1, index, 1);
+        let row = |index| modulation.f_select(1, index);
         let (shift, scale, gate) = (row(0)?, row(1)?, row(2)?);
-        let input = self.norm.forward(stream)?.f_mul(&(scale + 1.0))?.f_add(&shift)?;
-        let output = self.mamba.forward(&input, token_map, kind)?.to_kind(Kind::Float);
-        let hidden = (gate + 1.0).f_mul(&output)?;
-        observe.see(|| format!("{}.mamba_in", self.name), &input);
-        observe.see(|| format!("{}.mamba_out", self.name), &output);
-        observe.see(|| format!("{}.hidden", self.name), &hidden);
-        observe.see(|| format!("{}.residual", self.name), stream);
-        Ok(hidden.f_add(stream)?)
+        let branch = stream.branch.as_ref().map(Branch::gated);
+        let (entered, input) = self.norm.modulate(&stream.x, branch, (&shift, &scale), precision.kind())?;
+        let output = self.mamba.forward(&input, token_map, precision)?;
+        if observe.looks() {
+            let output = output.to_kind(Kind::Float);
+            observe.see(|| format!("{}.mamba_in", self.name), &input);
+            observe.see(|| format!("{}.mamba_out", self.name), &output);
+            observe.see(|| format!("{}.hidden", self.name), &(gate.f_unsqueeze(1)? + 1.0).f_mul(&output)?);
+            observe.see(|| format!("{}.residual", self.name), &entered);
+        }
+        let left = Stream { x: entered.shallow_clone(), branch: Some(Branch { output, gate }) };
+        Ok((entered, left))
     }
 }

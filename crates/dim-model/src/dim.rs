@@ -7,9 +7,9 @@ use tch::{Kind, Tensor};
 
 use crate::{
     ModelError, SkipTuning,
-    block::Block,
+    block::{Block, Stream},
     config::DimConfig,
-    embedding::{Conditioning, PositionTable, TimeFeatures},
+    embedding::{Conditioning, PositionTable, TimeFeatures, TimeFrequencies},
     init,
     linear::Linear,
     norm::RmsNorm,
@@ -24,12 +24,24 @@ pub enum Precision {
     F32,
     /// Products, convolution and scan inputs in bf16.
     Bf16,
+    /// As [`Precision::Bf16`], but convolution and scan compute in f32 between the same roundings: the plain low-precision
+    /// evaluation that [`crate::verify`] measures the kernels of bf16 by. Runs on every device.
+    Bf16Plain,
 }
 
 impl Precision {
-    fn kind(self) -> Kind {
+    /// Of the wide products and of what lies between them and the kernels.
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,
+            Self::Bf16 | Self::Bf16Plain => Kind::BFloat16,
+        }
+    }
+
+    /// Of what the kernels of convolution and scan read and write.
+    pub(crate) fn kernel_kind(self) -> Kind {
+        match self {
+            Self::F32 | Self::Bf16Plain => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
         }
     }
@@ -49,6 +61,11 @@ type Look<'a> = dyn FnMut(&str, &Tensor) + 'a;
 pub(crate) struct Observer<'a>(pub(crate) Option<&'a mut Look<'a>>);
 
 impl Observer<'_> {
+    /// Whether anybody looks: what only observers need is computed then alone.
+    pub(crate) fn looks(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Shows `tensor`; its name is made only if somebody looks.
     pub(crate) fn see(&mut self, name: impl FnOnce() -> String, tensor: &Tensor) {
         if let Some(observer) = &mut self.0 {
@@ -64,6 +81,7 @@ pub struct Dim {
     parameters: Parameters,
     patch_embed_weight: Tensor,
     patch_embed_bias: Tensor,
+    time_frequencies: TimeFrequencies,
     conditioning: Conditioning,
     position_table: PositionTable,
     sequencer: Sequencer,
@@ -91,6 +109,7 @@ impl Dim {
             precision: Precision::F32,
             patch_embed_weight: parameters.get("patch_embed.weight")?,
             patch_embed_bias: parameters.get("patch_embed.bias")?,
+            time_frequencies: TimeFrequencies::new(&config, parameters.values().device())?,
             conditioning: Conditioning::new(&parameters)?,
             position_table: PositionTable::new(&parameters, &config)?,
             sequencer: Sequencer::new(&parameters, &config)?,
@@ -140,7 +159,7 @@ impl Dim {
     /// # Errors
     /// A shape, type or label that does not fit, named in the error.
     pub fn forward(&self, x: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, ModelError> {
-        let time = TimeFeatures::new(t, &self.config)?;
+        let time = self.time_features(t)?;
         self.run(x, &time, class, ForwardOptions::default(), &mut Observer(None))
     }
 
@@ -155,8 +174,13 @@ impl Dim {
         class: Option<&Tensor>,
         options: ForwardOptions,
     ) -> Result<Tensor, ModelError> {
-        let time = TimeFeatures::new(t, &self.config)?;
+        let time = self.time_features(t)?;
         self.run(x, &time, class, options, &mut Observer(None))
+    }
+
+    /// The sinusoids of `t`, `[batch]`.
+    pub(crate) fn time_features(&self, t: &Tensor) -> Result<TimeFeatures, TorchError> {
+        self.time_frequencies.features(t)
     }
 
     /// The forward pass, from the sinusoids on.
@@ -197,13 +221,14 @@ impl Dim {
 
         let patches = self.local_conv_out.forward(&patches_of(&stream, grid)?)?.f_flatten(1, 2)?;
         observe.see(|| "local_conv_out".into(), &patches);
-        let normed = self.norm_out.forward(&patches)?;
-        observe.see(|| "norm_out".into(), &normed);
+        if observe.looks() {
+            observe.see(|| "norm_out".into(), &self.norm_out.forward(&patches)?);
+        }
         let modulation = time.token.f_add(&condition.class_token)?.f_silu()?;
         let modulation = self.output_modulation.forward(&modulation, Kind::Float)?;
         observe.see(|| "output.modulation".into(), &modulation);
-        let halves = modulation.f_unsqueeze(1)?.f_chunk(2, -1)?;
-        let modulated = normed.f_mul(&(&halves[1] + 1.0))?.f_add(&halves[0])?;
+        let halves = modulation.f_chunk(2, -1)?;
+        let (_, modulated) = self.norm_out.modulate(&patches, None, (&halves[0], &halves[1]), Kind::Float)?;
         let output = self.output_proj.forward(&modulated, Kind::Float)?;
         observe.see(|| "output.proj".into(), &output);
         self.unpatchify(&output, grid)
@@ -212,7 +237,7 @@ impl Dim {
     /// The blocks, encoder to decoder; skips are handed over last in, first out.
     fn run_blocks(
         &self,
-        mut stream: Tensor,
+        sequence: Tensor,
         modulation: &Tensor,
         grid: Grid,
         options: ForwardOptions,
@@ -221,23 +246,31 @@ impl Dim {
         let kind = self.precision.kind();
         let maps = self.token_maps(grid);
         let first_decoder_block = self.config.first_decoder_block();
+        let mut stream = Stream::new(sequence);
         let mut skips = Vec::new();
         for (index, (block, direction)) in self.blocks.iter().zip(&self.directions).enumerate() {
-            if index >= first_decoder_block
-                && let Some(mut skip) = skips.pop()
-            {
+            if index >= first_decoder_block {
+                // Only linear maps read it: those of this block and, of the last encoder block's stream, as a skip.
+                let settled = stream.settle(kind)?;
+                if index == first_decoder_block {
+                    skips.push(settled.shallow_clone());
+                }
+                let mut skip = skips.pop().unwrap_or_else(|| settled.shallow_clone());
                 if let Some(tuning) = options.skip_tuning {
                     // Not in place: a skip shares its memory with the stream that it was taken from.
                     skip = &skip * tuning.weight(index, first_decoder_block, self.config.depth);
                 }
-                stream = block.join(stream, &skip, kind)?;
+                stream = Stream::new(block.join(settled, &skip, kind)?);
             }
-            stream = block.forward(&stream, modulation, &maps[*direction as usize], kind, observe)?;
-            if (1..first_decoder_block).contains(&index) {
-                skips.push(stream.shallow_clone());
+            let (entered, left) =
+                block.forward(&stream, modulation, &maps[*direction as usize], self.precision, observe)?;
+            // What enters a block is what the one before it has put out; the first block's output is no skip.
+            if (2..first_decoder_block).contains(&index) {
+                skips.push(entered);
             }
+            stream = left;
         }
-        Ok(stream)
+        stream.settle(Kind::Float)
     }
 
     fn token_maps(&self, grid: Grid) -> [TokenMap; 4] {

@@ -1,7 +1,7 @@
 //! Sinusoids of the time, and the embeddings of time, class and position. Source: DiM, section 3.1.
 
 use dim_torch::{Parameters, TorchError};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{config::DimConfig, linear::Linear, scan_order::Grid, specs::TIME_FREQUENCIES};
 
@@ -16,22 +16,45 @@ pub(crate) struct TimeFeatures {
     pub(crate) embedding: Tensor,
 }
 
-impl TimeFeatures {
+/// The frequencies of the sinusoids.
+///
+/// They are computed once, on the CPU: another device's exponential differs in the last bit of some, which at t near 1000
+/// changes a cosine by 6e-5, and a deep network's output by more than all roundings together.
+pub(crate) struct TimeFrequencies {
+    token: Tensor,
+    embedding: Tensor,
+}
+
+impl TimeFrequencies {
+    /// The frequencies of a network of this configuration, on `device`.
+    pub(crate) fn new(config: &DimConfig, device: Device) -> Result<Self, TorchError> {
+        Ok(Self {
+            token: frequencies(config.d_model)?.to_device(device),
+            embedding: frequencies(TIME_FREQUENCIES)?.to_device(device),
+        })
+    }
+
     /// The sinusoids of `t`, `[batch]`, in the network's time (0 to 1000).
-    pub(crate) fn new(t: &Tensor, config: &DimConfig) -> Result<Self, TorchError> {
-        Ok(Self { token: sinusoid(t, config.d_model)?, embedding: sinusoid(t, TIME_FREQUENCIES)? })
+    pub(crate) fn features(&self, t: &Tensor) -> Result<TimeFeatures, TorchError> {
+        Ok(TimeFeatures { token: sinusoids(t, &self.token)?, embedding: sinusoids(t, &self.embedding)? })
     }
 }
 
-/// Cosines, then sines, of `t` at `width / 2` frequencies from 1 to almost 10⁻⁴: `[batch, width]`.
+/// `width / 2` frequencies from 1 to almost 10⁻⁴.
 ///
-/// The order of the f32 operations is the authors': at t near 1000 another order changes a cosine by 7e-5.
-fn sinusoid(t: &Tensor, width: usize) -> Result<Tensor, TorchError> {
+/// The order of the f32 operations, here and in [`sinusoids`], is the authors': at t near 1000 another order changes a cosine
+/// by 7e-5.
+fn frequencies(width: usize) -> Result<Tensor, TorchError> {
     #[allow(clippy::cast_possible_wrap)]
     let half = (width / 2) as i64;
-    let index = Tensor::f_arange(half, (Kind::Float, t.device()))?;
+    let index = Tensor::f_arange(half, (Kind::Float, Device::Cpu))?;
     #[allow(clippy::cast_precision_loss)]
     let frequencies = (index * LOG_LOWEST_FREQUENCY).f_div_scalar(half as f64)?.f_exp()?;
+    Ok(frequencies)
+}
+
+/// Cosines, then sines, of `t` at these frequencies: `[batch, 2 · frequencies]`.
+fn sinusoids(t: &Tensor, frequencies: &Tensor) -> Result<Tensor, TorchError> {
     let angles = t.to_kind(Kind::Float).f_unsqueeze(1)?.f_mul(&frequencies.f_unsqueeze(0)?)?;
     Ok(Tensor::f_cat(&[angles.f_cos()?, angles.f_sin()?], -1)?)
 }

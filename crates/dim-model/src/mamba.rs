@@ -4,9 +4,9 @@ use dim_torch::{
     Parameters, TokenMap, TorchError,
     ops::{CausalConv1dInputs, SelectiveScanInputs, causal_conv1d, selective_scan},
 };
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use crate::{config::DimConfig, linear::Linear};
+use crate::{config::DimConfig, dim::Precision, linear::Linear};
 
 /// One Mamba layer.
 pub(crate) struct Mamba {
@@ -43,17 +43,32 @@ impl Mamba {
         })
     }
 
-    /// `[batch, token, d_model]` → the same, in `kind`; convolution and scan walk along `token_map`.
-    pub(crate) fn forward(&self, input: &Tensor, token_map: &TokenMap, kind: Kind) -> Result<Tensor, TorchError> {
+    /// `[batch, token, d_model]` → the same, in the kind of `precision`; convolution and scan walk along `token_map`.
+    pub(crate) fn forward(
+        &self,
+        input: &Tensor,
+        token_map: &TokenMap,
+        precision: Precision,
+    ) -> Result<Tensor, TorchError> {
+        let kind = precision.kind();
+        // Both leave a tensor that is of the kind already as it is.
+        let to_kernel = |tensor: &Tensor| tensor.to_kind(precision.kernel_kind());
+        let from_kernel = |tensor: Tensor| tensor.to_kind(kind);
         let xz = self.in_proj.forward(input, kind)?;
         let halves = xz.f_chunk(2, -1)?;
         let [x, z] = &halves[..] else {
             return Err(TorchError::Libtorch(format!("in_proj gave {} halves", halves.len())));
         };
         let u = causal_conv1d(
-            &CausalConv1dInputs { x, weight: &self.conv1d_weight, bias: Some(&self.conv1d_bias), silu: true },
+            &CausalConv1dInputs {
+                x: &to_kernel(x),
+                weight: &self.conv1d_weight,
+                bias: Some(&self.conv1d_bias),
+                silu: true,
+            },
             Some(token_map),
         )?;
+        let u = from_kernel(u);
         // One product gives the step size's low-rank form, B and C; the scan reads them where they lie.
         let projected = self.x_proj.forward(&u, kind)?;
         let delta = self.dt_proj.forward(&projected.f_narrow(-1, 0, self.dt_rank)?, kind)?;
@@ -62,19 +77,19 @@ impl Mamba {
         let a = self.a_log.f_exp()?.f_neg()?;
         let y = selective_scan(
             &SelectiveScanInputs {
-                u: &u,
-                delta: &delta,
+                u: &to_kernel(&u),
+                delta: &to_kernel(&delta),
                 a: &a,
-                b: &b,
-                c: &c,
+                b: &to_kernel(&b),
+                c: &to_kernel(&c),
                 d: Some(&self.d),
-                z: Some(z),
+                z: Some(&to_kernel(z)),
                 delta_bias: Some(&self.delta_bias),
                 initial_state: None,
                 delta_softplus: true,
             },
             Some(token_map),
         )?;
-        self.out_proj.forward(&y, kind)
+        self.out_proj.forward(&from_kernel(y), kind)
     }
 }

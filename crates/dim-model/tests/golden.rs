@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use dim_model::{
-    verify::{self, File, Report},
+    verify::{self, File, Report, Setting},
     weights::WeightFile,
 };
 
@@ -24,22 +24,22 @@ fn assert_holds(report: &Report, expected: usize) {
 
 #[test]
 fn unconditional_network_with_lateral_pads_matches() {
-    assert_holds(&verify::network(&open("dim_tiny_uncond")).unwrap(), 190);
+    assert_holds(&verify::network(&open("dim_tiny_uncond"), Setting::default()).unwrap(), 190);
 }
 
 #[test]
 fn conditional_network_matches_with_skip_tuning() {
-    assert_holds(&verify::network(&open("dim_tiny_cond")).unwrap(), 300);
+    assert_holds(&verify::network(&open("dim_tiny_cond"), Setting::default()).unwrap(), 300);
 }
 
 #[test]
 fn network_with_rho_pads_matches_at_three_sizes() {
-    assert_holds(&verify::network(&open("dim_tiny_rho")).unwrap(), 190);
+    assert_holds(&verify::network(&open("dim_tiny_rho"), Setting::default()).unwrap(), 190);
 }
 
 #[test]
 fn network_with_two_skip_linears_matches() {
-    assert_holds(&verify::network(&open("dim_tiny_twolinear")).unwrap(), 190);
+    assert_holds(&verify::network(&open("dim_tiny_twolinear"), Setting::default()).unwrap(), 190);
 }
 
 #[test]
@@ -49,5 +49,5 @@ fn skip_weights_match() {
 
 #[test]
 fn full_size_s_matches_with_all_gradient_norms() {
-    assert_holds(&verify::full_size(&open("full_S")).unwrap(), 380);
+    assert_holds(&verify::full_size(&open("full_S"), Setting::default()).unwrap(), 380);
 }

@@ -3,7 +3,7 @@
 use dim_kernels::{DType, Device, Queue, TensorView, TensorViewMut};
 use tch::{Kind, Tensor};
 
-use crate::{TorchError, cuda};
+use crate::{TorchError, cuda, ffi};
 
 /// A view to read a tensor through, alive as long as the borrow.
 pub(crate) fn view<'a>(
@@ -34,6 +34,27 @@ pub(crate) fn view_mut<'a>(
     let parts = Parts::of(operation, argument, tensor)?;
     // SAFETY: as in `view`; the callers of this crate allocate the tensor themselves just before, so that the
     // exclusive borrow of the handle is an exclusive borrow of the storage.
+    let view = unsafe {
+        TensorViewMut::from_raw_parts(tensor.data_ptr(), parts.dtype, parts.device, &parts.shape, &parts.strides)
+    };
+    Ok(view?)
+}
+
+/// A view to change a tensor in place through. Autograd is told of the write when the view is made.
+///
+/// # Safety
+/// As long as the view lives, no other thread may use the tensor's storage, nor may this one through another handle: what
+/// libtorch asks of its own in-place operations.
+pub(crate) unsafe fn view_in_place<'a>(
+    operation: &'static str,
+    argument: &'static str,
+    tensor: &'a Tensor,
+) -> Result<TensorViewMut<'a>, TorchError> {
+    let parts = Parts::of(operation, argument, tensor)?;
+    // SAFETY: the handle is alive; the callee counts the write, and touches nothing else.
+    ffi::check(unsafe { ffi::dim_bump_version(tensor.as_ptr()) })?;
+    // SAFETY: libtorch's storage holds every element that shape and strides reach, and the borrow keeps it alive; the caller
+    // answers for nobody else using it.
     let view = unsafe {
         TensorViewMut::from_raw_parts(tensor.data_ptr(), parts.dtype, parts.device, &parts.shape, &parts.strides)
     };

@@ -9,7 +9,7 @@ use crate::{TorchError, ffi};
 /// Loads libtorch's CUDA half when it is there and tells whether a GPU can be used. Call it once, before any tensor.
 ///
 /// On a GPU, libtorch is asked for the variants of its operations that give the same bits twice: a run that is stopped and
-/// resumed is then the run that was not.
+/// resumed is then the run that was not. Products and convolutions of f32 are computed in f32: TF32 is off.
 ///
 /// A Rust program is linked against `libtorch_cpu` alone, so that one binary serves machines with and without a GPU;
 /// `libtorch_cuda.so` registers its kernels when it is opened.
@@ -29,6 +29,8 @@ pub fn start() -> bool {
         // SAFETY: the callee sets flags of libtorch's global context, before any other thread uses it. A failure is not
         // worth stopping for: the results are right either way.
         let _ = ffi::check(unsafe { ffi::dim_prefer_deterministic() });
+        // SAFETY: as above. A libtorch that cannot forbid TF32 does not know it.
+        let _ = ffi::check(unsafe { ffi::dim_forbid_tf32() });
     }
     available
 }

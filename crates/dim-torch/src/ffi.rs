@@ -50,19 +50,9 @@ unsafe extern "C" {
         output_count: *mut usize,
     ) -> *mut c_char;
     pub(crate) fn dim_set_gradient(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
-    pub(crate) fn dim_fused_adamw(
-        values: *const C_tensor,
-        gradients: *const C_tensor,
-        first_moment: *const C_tensor,
-        second_moment: *const C_tensor,
-        step: *const C_tensor,
-        lr: f64,
-        beta1: f64,
-        beta2: f64,
-        weight_decay: f64,
-        eps: f64,
-    ) -> *mut c_char;
+    pub(crate) fn dim_bump_version(tensor: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_prefer_deterministic() -> *mut c_char;
+    pub(crate) fn dim_forbid_tf32() -> *mut c_char;
     pub(crate) fn dim_current_cuda_stream(ordinal: i32, stream: *mut *mut c_void) -> *mut c_char;
     fn malloc(size: usize) -> *mut c_void;
     fn free(pointer: *mut c_void);

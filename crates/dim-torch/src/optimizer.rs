@@ -1,9 +1,17 @@
 //! AdamW with global gradient clipping and a moving average of the weights, over flat buffers.
 //! Source: Loshchilov & Hutter 2019 (arXiv 1711.05101).
 
-use tch::{Kind, Tensor, no_grad};
+use std::num::NonZeroU64;
 
-use crate::{Parameters, TorchError, ffi};
+use dim_kernels::adamw_ema::{self, AdamWEma, AdamWEmaState, Clip, Constants};
+use tch::{Kind, Tensor};
+
+use crate::{
+    Parameters, TorchError,
+    bridge::{queue, view, view_in_place, view_mut},
+};
+
+const NAME: &str = "AdamW::step";
 
 /// The optimiser's constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,43 +57,51 @@ impl AdamW {
         }
     }
 
-    /// One step with the gradients that `parameters` hold. Returns the global gradient norm before clipping, 0-dim, left
-    /// on the device: reading it is the caller's choice of when to wait.
+    /// One step with the gradients that `parameters` hold, which stay as they are; the parameters' bf16 copy, if they have one,
+    /// follows. Returns the global gradient norm before clipping, 0-dim, left on the device: reading it is the caller's choice
+    /// of when to wait.
     ///
     /// # Errors
-    /// Parameters without gradients, or an error of libtorch.
+    /// Parameters without gradients, buffers that do not fit each other, or an error of libtorch or a kernel.
     pub fn step(&mut self, parameters: &Parameters, lr: f64) -> Result<Tensor, TorchError> {
         let gradients = parameters.gradients().ok_or_else(|| TorchError::FlatBuffer {
             expected: "trainable parameters".to_owned(),
             got: "parameters without gradients".to_owned(),
         })?;
-        no_grad(|| {
-            let norm = gradients.f_norm()?;
-            if let Some(limit) = self.config.clip_norm {
-                let factor = (limit / (&norm + 1e-6)).clamp_max(1.0);
-                let _ = gradients.shallow_clone().f_mul_(&factor)?;
+        let AdamWConfig { beta1, beta2, eps, weight_decay, clip_norm, ema_decay } = self.config;
+        let (values, copy) = (parameters.values(), parameters.flat_bf16());
+        let queue = queue(&values)?;
+        let mut norm = Tensor::f_empty([1], (Kind::Float, values.device()))?;
+        adamw_ema::gradient_norm(
+            &queue,
+            &view(NAME, "gradients", &gradients)?,
+            1.0,
+            view_mut(NAME, "norm", &mut norm)?,
+        )?;
+
+        let step = NonZeroU64::MIN.saturating_add(self.step);
+        let clip = clip_norm.map(|max_norm| Ok::<_, TorchError>(Clip { norm: view(NAME, "norm", &norm)?, max_norm }));
+        let inputs = AdamWEma {
+            gradients: view(NAME, "gradients", &gradients)?,
+            clip: clip.transpose()?,
+            schedule: None,
+            constants: Constants { lr, beta1, beta2, eps, weight_decay, ema_decay, gradient_scale: 1.0, step },
+        };
+        // SAFETY: five buffers of their own, each viewed once: those of the state belong to `self`, which is borrowed
+        // exclusively, and those of the parameters are in use by no one else during a step, since tensors are not shared
+        // between threads.
+        let state = unsafe {
+            AdamWEmaState {
+                parameters: view_in_place(NAME, "parameters", &values)?,
+                first_moment: view_in_place(NAME, "first_moment", &self.first_moment)?,
+                second_moment: view_in_place(NAME, "second_moment", &self.second_moment)?,
+                ema: view_in_place(NAME, "ema", &self.ema)?,
+                bf16_copy: copy.map(|copy| view_in_place(NAME, "bf16_copy", copy)).transpose()?,
             }
-            self.step += 1;
-            let values = parameters.values();
-            #[allow(clippy::cast_precision_loss)] // f32 counts exactly to 16.7 million steps; libtorch keeps them so
-            let step = Tensor::f_full([], self.step as f64, (Kind::Float, values.device()))?;
-            // SAFETY: all five are live tensors; the callee checks shapes and types and writes values and moments only.
-            ffi::check(unsafe {
-                ffi::dim_fused_adamw(
-                    values.as_ptr(),
-                    gradients.as_ptr(),
-                    self.first_moment.as_ptr(),
-                    self.second_moment.as_ptr(),
-                    step.as_ptr(),
-                    lr,
-                    self.config.beta1,
-                    self.config.beta2,
-                    self.config.weight_decay,
-                    self.config.eps,
-                )
-            })?;
-            let _ = self.ema.f_lerp_(&values, 1.0 - self.config.ema_decay)?;
-            Ok(norm)
-        })
+        };
+        adamw_ema::step(&queue, &inputs, state)?;
+        parameters.mark_bf16_fresh();
+        self.step = step.get();
+        Ok(norm.f_view([0_i64; 0])?)
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! The optimiser, the moving average, checkpoints and (later) all-reduce then see one array; a parameter is a view.
 
+mod bf16_copy;
+
 use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
+
+use bf16_copy::Bf16Copy;
 
 use crate::{TorchError, ffi};
 
@@ -40,6 +44,7 @@ pub struct Parameters {
     values: Tensor,
     gradients: Option<Tensor>,
     views: Vec<Tensor>,
+    bf16: Option<Bf16Copy>,
 }
 
 impl Parameters {
@@ -79,16 +84,46 @@ impl Parameters {
         }
         let values = values.detach();
         let mut index = BTreeMap::new();
-        let mut views = Vec::with_capacity(specs.len());
-        let mut offset = 0;
         for (position, spec) in specs.iter().enumerate() {
             if index.insert(spec.name.clone(), position).is_some() {
                 return Err(TorchError::DuplicateParameter(spec.name.clone()));
             }
-            views.push(slice(&values, offset, spec)?);
-            offset += aligned(spec.elements());
         }
-        Ok(Self { specs: specs.to_vec(), index, values, gradients: None, views })
+        let views = views(&values, specs)?;
+        Ok(Self { specs: specs.to_vec(), index, values, gradients: None, views, bf16: None })
+    }
+
+    /// The same with a copy of all values in bf16, for a network that computes in it: [`Parameters::bf16`].
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn with_bf16_copy(mut self) -> Result<Self, TorchError> {
+        self.bf16 = Some(Bf16Copy::new(&self.values, &self.specs)?);
+        Ok(self)
+    }
+
+    /// The parameter called `name` in bf16, a view without gradient; `None` without [`Parameters::with_bf16_copy`].
+    ///
+    /// [`AdamW::step`](crate::AdamW::step) writes the copy along with the values. After any other write to them (fresh or
+    /// loaded weights), the next call copies all values again; libtorch's count of in-place writes tells.
+    ///
+    /// # Errors
+    /// No parameter has this name, or an error of libtorch.
+    pub fn bf16(&self, name: &str) -> Result<Option<Tensor>, TorchError> {
+        let position = self.position(name)?;
+        self.bf16.as_ref().map(|copy| copy.view(position, &self.values)).transpose()
+    }
+
+    /// The flat bf16 copy, to be written by whoever writes the values.
+    pub(crate) fn flat_bf16(&self) -> Option<&Tensor> {
+        self.bf16.as_ref().map(Bf16Copy::flat)
+    }
+
+    /// Says that the bf16 copy has just been written from the present values.
+    pub(crate) fn mark_bf16_fresh(&self) {
+        if let Some(copy) = &self.bf16 {
+            copy.mark_fresh(&self.values);
+        }
     }
 
     /// Names and shapes, in order.
@@ -102,8 +137,11 @@ impl Parameters {
     /// # Errors
     /// No parameter has this name.
     pub fn get(&self, name: &str) -> Result<Tensor, TorchError> {
-        let position = self.index.get(name).ok_or_else(|| TorchError::UnknownParameter(name.to_owned()))?;
-        Ok(self.views[*position].shallow_clone())
+        Ok(self.views[self.position(name)?].shallow_clone())
+    }
+
+    fn position(&self, name: &str) -> Result<usize, TorchError> {
+        self.index.get(name).copied().ok_or_else(|| TorchError::UnknownParameter(name.to_owned()))
     }
 
     /// Every parameter with its specification, in order.
@@ -145,4 +183,15 @@ fn flat_length(specs: &[ParameterSpec]) -> i64 {
 
 fn slice(flat: &Tensor, offset: i64, spec: &ParameterSpec) -> Result<Tensor, TorchError> {
     Ok(flat.f_narrow(0, offset, spec.elements())?.f_view(spec.shape.as_slice())?)
+}
+
+/// Every parameter's part of a flat buffer, in order.
+fn views(flat: &Tensor, specs: &[ParameterSpec]) -> Result<Vec<Tensor>, TorchError> {
+    let mut offset = 0;
+    let view = |spec: &ParameterSpec| {
+        let view = slice(flat, offset, spec);
+        offset += aligned(spec.elements());
+        view
+    };
+    specs.iter().map(view).collect()
 }

@@ -94,3 +94,65 @@ fn an_average_shares_the_buffer_it_is_read_from() {
     assert!(average.get("bias").unwrap().allclose(&(parameters.get("bias").unwrap() * 2.0), 1e-6, 1e-6, false));
     assert!(!average.get("bias").unwrap().requires_grad() && average.gradients().is_none());
 }
+
+#[test]
+fn bf16_copy_follows_the_weights_whoever_writes_them() {
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap().with_bf16_copy().unwrap();
+    let assert_fresh = |when: &str| {
+        for (spec, tensor) in parameters.iter() {
+            let copy = parameters.bf16(&spec.name).unwrap().unwrap();
+            assert!(!copy.requires_grad() && copy.kind() == Kind::BFloat16 && copy.size() == tensor.size());
+            assert!(copy.equal(&tensor.detach().to_kind(Kind::BFloat16)), "{} is stale {when}", spec.name);
+        }
+    };
+    assert_fresh("at the start");
+    fill(&parameters);
+    assert_fresh("after a write to the leaves");
+    let _ = parameters.values().fill_(0.37);
+    assert_fresh("after a write to the flat buffer");
+    let _ = parameters.values().narrow(0, 0, 4).fill_(0.73);
+    assert_fresh("after a write to a part of it");
+    let config =
+        AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: None, ema_decay: 0.9 };
+    let mut optimizer = AdamW::new(config, &parameters);
+    let average = Parameters::from_flat(&specs(), optimizer.ema.shallow_clone()).unwrap().with_bf16_copy().unwrap();
+    let before = average.bf16("bias").unwrap().unwrap().copy();
+    let held = parameters.bf16("bias").unwrap().unwrap();
+    loss(&parameters).backward();
+    let _ = optimizer.step(&parameters, 1.0).unwrap();
+    let leaf = parameters.get("bias").unwrap().detach();
+    assert!(held.equal(&leaf.to_kind(Kind::BFloat16)), "the step writes the copy itself");
+    assert_fresh("after a step");
+    let after = average.bf16("bias").unwrap().unwrap();
+    assert!(!after.equal(&before) && after.equal(&average.get("bias").unwrap().to_kind(Kind::BFloat16)));
+    assert!(Parameters::zeros(&specs(), Device::Cpu).unwrap().bf16("bias").unwrap().is_none());
+    assert!(matches!(parameters.bf16("gain"), Err(TorchError::UnknownParameter(name)) if name == "gain"));
+}
+
+#[test]
+fn a_step_between_forward_and_backward_is_noticed() {
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
+    fill(&parameters);
+    let config =
+        AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: None, ema_decay: 0.9 };
+    let mut optimizer = AdamW::new(config, &parameters);
+    let weight = parameters.get("weight").unwrap();
+    let product = (&weight * &weight).sum(Kind::Float);
+    let _ = optimizer.step(&parameters, 1e-2).unwrap();
+    let error = product.f_backward().unwrap_err().to_string();
+    assert!(error.contains("modified by an inplace operation"), "{error}");
+}
+
+#[test]
+fn clipping_leaves_the_gradients_and_a_norm_that_is_no_number_shows() {
+    let config =
+        AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: Some(1.0), ema_decay: 0.9 };
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
+    let mut optimizer = AdamW::new(config, &parameters);
+    let _ = parameters.gradients().unwrap().fill_(3.0);
+    let norm = optimizer.step(&parameters, 1e-2).unwrap();
+    assert_eq!(norm.size(), Vec::<i64>::new());
+    assert_eq!(parameters.gradients().unwrap().min().double_value(&[]), 3.0);
+    let _ = parameters.gradients().unwrap().fill_(f64::NAN);
+    assert!(optimizer.step(&parameters, 1e-2).unwrap().double_value(&[]).is_nan());
+}

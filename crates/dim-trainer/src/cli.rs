@@ -199,9 +199,24 @@ pub struct VerifyArgs {
     /// Also run the full-size networks: minutes, and up to 4 GB of memory.
     #[arg(long)]
     pub full: bool,
+    /// Where the networks and the scan run: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: DeviceChoice,
+    /// In what: f32, or, on a GPU, bf16, where errors may be twice those of a plain evaluation in bf16.
+    #[arg(long, value_enum, default_value_t = VerifyPrecision::F32)]
+    pub precision: VerifyPrecision,
     /// CPU threads; by default one for each physical core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+}
+
+/// In what `verify` computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyPrecision {
+    /// Everything in f32.
+    F32,
+    /// Products, convolution and scan in bf16.
+    Bf16,
 }
 
 /// Minutes as the command line gives them, such as 11 or 0.5.

@@ -55,3 +55,10 @@ fn nothing_to_compare_is_a_failure() {
     fs::write(place.path("golden/selective_scan.safetensors"), b"garbage").unwrap();
     place.fails(&["verify", "--golden", "golden"], 1, &["nothing was compared"]);
 }
+
+#[test]
+fn bf16_is_refused_on_the_cpu() {
+    let place = Place::new();
+    fs::create_dir(place.path("golden")).unwrap();
+    place.fails(&["verify", "--golden", "golden", "--precision", "bf16"], 2, &["needs a GPU", "--device cuda:N"]);
+}

@@ -46,6 +46,9 @@ pub struct CausalConv1dGradients<'a> {
 
 /// Runs the convolution: writes `out`, `[batch, token, channel]`.
 ///
+/// On a GPU, `x` and `out` are read and written four channels at a time if the number of channels and all strides are multiples of
+/// four and the first elements lie at multiples of four elements' size; otherwise one channel at a time, a tenth slower.
+///
 /// # Errors
 /// Any [`KernelError`] about shape, strides, dtype or device; nothing is written then. The CPU takes f32. A GPU takes `x`, the result
 /// and their gradients in f32, f16 or bf16, all in one, everything else in f32, and filters of 2 to 8 taps;
@@ -63,7 +66,8 @@ pub fn forward(queue: &Queue, conv: &CausalConv1d<'_>, mut out: TensorViewMut<'_
 
 /// Writes the gradients of a loss, given its gradient by `out`, `[batch, token, channel]`.
 ///
-/// Nothing of the forward pass need be kept: the value before SiLU is recomputed.
+/// Nothing of the forward pass need be kept: the value before SiLU is recomputed. On a GPU, where [`forward`] would take one channel
+/// at a time on account of `x` or of a gradient of its shape, this takes 1.6 times as long.
 ///
 /// # Errors
 /// Any [`KernelError`] about shape, strides, dtype or device; nothing is written then. The CPU takes f32. A GPU takes `x`, the result

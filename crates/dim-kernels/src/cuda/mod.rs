@@ -11,7 +11,7 @@ mod workspace;
 
 pub(crate) use device_tokens::DeviceTokens;
 pub(crate) use stream::{Launch, Stream};
-pub(crate) use sum_partials::sum_partials;
+pub(crate) use sum_partials::{Sum, sum_partials};
 pub(crate) use workspace::Workspace;
 
 use std::ffi::c_void;

@@ -2,59 +2,91 @@
 
 use std::ffi::c_void;
 
-use super::params::{SelectiveScanBackward, SelectiveScanForward, SelectiveScanInputs};
+use super::params::{SelectiveScanBackward, SelectiveScanForward, SelectiveScanInputs, SelectiveScanWorkspace};
 use super::shape::Sizes;
 use super::{SelectiveScan, SelectiveScanGradients};
-use crate::cuda::{self, Launch, Place, Stream, Workspace, sum_partials};
+use crate::cuda::{self, Launch, Place, Stream, Sum, Workspace, sum_partials};
 use crate::error::KernelError;
 use crate::view::{TensorView, TensorViewMut};
 
 /// The numbers of states that there are kernels for.
 pub(super) const STATES: [usize; 4] = [8, 16, 32, 64];
 
-// As in kernels/selective_scan/scan.cuh.
-const THREADS: u32 = 128;
-const MAX_STATES: usize = 16;
+// As in kernels/selective_scan/layout.cuh.
+const THREADS: usize = 128;
+const MAX_HELD: usize = 16;
 const CHUNK: usize = 8;
-const WARPS: usize = 4;
 
-/// Device memory of a backward pass, as in kernels/selective_scan/workspace.h.
-#[repr(C)]
-struct Buffers {
-    chunk_states: *mut f32,
-    partial_b: *mut f32,
-    partial_c: *mut f32,
-    partial_a: *mut f32,
-    partial_d: *mut f32,
-    partial_delta_bias: *mut f32,
+/// Blocks that keep a card busy: three for each of some 128 multiprocessors. A number and not the card's own, so that how sums are
+/// split, and with it their last bits, is the same on every card.
+const ENOUGH_BLOCKS: usize = 384;
+
+/// Below so many tokens a split costs more launches than it saves time.
+const LEAST_SPLIT_TOKENS: usize = 1024;
+
+/// How a kernel shares its work among blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Grid {
+    /// Groups of channels of a sequence.
+    groups: usize,
+    /// Segments of a sequence.
+    segments: usize,
+    /// Tokens of every segment but the last.
+    segment_tokens: usize,
+    batch: usize,
 }
 
-impl Sizes {
-    /// Groups of channels of a sequence: a block each.
-    fn groups(&self) -> usize {
-        let threads_of_a_channel = self.state.div_ceil(MAX_STATES);
-        self.channel.div_ceil(THREADS as usize / threads_of_a_channel)
+impl Grid {
+    fn new(sizes: Sizes, channels_of_a_block: usize, most_segments: usize) -> Self {
+        let Sizes { batch, token, channel, .. } = sizes;
+        let groups = channel.div_ceil(channels_of_a_block);
+        let wanted = ENOUGH_BLOCKS.div_ceil((batch * groups).max(1)).clamp(1, most_segments);
+        let segment_tokens = token.div_ceil(wanted).next_multiple_of(CHUNK).max(CHUNK);
+        Self { groups, segments: token.div_ceil(segment_tokens).max(1), segment_tokens, batch }
     }
 
-    /// The kernels' launch; `stage` is a part of their names.
-    fn launch<'a>(&self, source: &'a str, kernel: &'a str) -> Launch<'a> {
-        Launch { source, kernel, blocks: self.batch * self.groups(), threads: THREADS, shared_bytes: 0 }
+    /// The same segments for another number of channels a block.
+    fn with_channels(self, channel: usize, channels_of_a_block: usize) -> Self {
+        Self { groups: channel.div_ceil(channels_of_a_block), ..self }
     }
 
-    /// Shared memory of a block of the backward kernel: `BackwardShared` in kernels/selective_scan/backward.cuh.
-    fn backward_shared_bytes(&self) -> u32 {
-        let matrices = 2 * CHUNK * self.state;
-        let partials = WARPS * CHUNK * 2 * self.state;
-        let before = CHUNK * self.state.min(MAX_STATES) * THREADS as usize;
-        u32::try_from((matrices + partials + before) * size_of::<f32>()).unwrap_or(u32::MAX)
+    fn blocks(self) -> usize {
+        self.batch * self.segments * self.groups
     }
 
-    /// Lengths of the parts of [`Buffers`], in order.
-    fn buffers(&self) -> [usize; 6] {
-        let Self { batch, token, channel, state } = *self;
-        let matrix = self.groups() * batch * token * state;
-        let vector = batch * channel;
-        [batch * token.div_ceil(CHUNK) * state * channel, matrix, matrix, vector * state, vector, vector]
+    fn launch<'a>(self, source: &'a str, kernel: &'a str) -> Launch<'a> {
+        Launch { source, kernel, blocks: self.blocks(), threads: THREADS as u32, shared_bytes: 0 }
+    }
+}
+
+/// Channels of a block where a thread holds up to 16 states of one: `Wide` in kernels/selective_scan/layout.cuh.
+fn wide_channels(state: usize) -> usize {
+    THREADS / state.div_ceil(MAX_HELD)
+}
+
+/// Channels of a block where four threads share one: `Narrow`.
+const NARROW_CHANNELS: usize = THREADS / 4;
+
+/// Channels of a block of the backward kernel: `Paired`.
+fn paired_channels(state: usize) -> usize {
+    if state <= 32 { 2 * THREADS / (state / 4) } else { THREADS / 8 }
+}
+
+/// The forward pass: one thread a channel where that fills a card, else four, else the sequence in segments.
+fn forward_grid(sizes: Sizes) -> (Grid, bool) {
+    let wide = Grid::new(sizes, wide_channels(sizes.state), 1);
+    let narrow = Grid::new(sizes, NARROW_CHANNELS, 1);
+    let has_narrow = sizes.state == MAX_HELD;
+    // A wave need not be quite full.
+    let fills = |grid: Grid| 8 * grid.blocks() >= 7 * ENOUGH_BLOCKS;
+    if fills(wide) {
+        (wide, false)
+    } else if has_narrow && (fills(narrow) || sizes.token < LEAST_SPLIT_TOKENS) {
+        (narrow, true)
+    } else if sizes.token < LEAST_SPLIT_TOKENS {
+        (wide, false)
+    } else {
+        (Grid::new(sizes, wide_channels(sizes.state), usize::MAX), false)
     }
 }
 
@@ -99,6 +131,93 @@ fn inputs(stream: &Stream, scan: &SelectiveScan<'_>, sizes: Sizes) -> Result<Sel
     })
 }
 
+/// Device memory that a call needs for itself, by the lengths that `lengths` gives for each field, in order.
+fn workspace(memory: &mut Workspace<'_>, grid: Grid, lengths: [usize; 10]) -> SelectiveScanWorkspace {
+    let [
+        chunk_states,
+        chunk_deltas,
+        segment_deltas,
+        segment_states,
+        segment_gradients,
+        partial_b,
+        partial_c,
+        partial_a,
+        partial_d,
+        partial_delta_bias,
+    ] = lengths.map(|length| memory.take(length));
+    SelectiveScanWorkspace {
+        chunk_states,
+        chunk_deltas,
+        segment_deltas,
+        segment_states,
+        segment_gradients,
+        partial_b,
+        partial_c,
+        partial_a,
+        partial_d,
+        partial_delta_bias,
+        segments: size(grid.segments),
+        segment_tokens: size(grid.segment_tokens),
+    }
+}
+
+/// Lengths of the workspace's fields: those of the segments, and in a backward pass of all.
+fn lengths(sizes: Sizes, grid: Grid, backward: bool) -> [usize; 10] {
+    let Sizes { batch, token, channel, state } = sizes;
+    let split = usize::from(grid.segments > 1);
+    let backward = usize::from(backward);
+    let chunks = batch * token.div_ceil(CHUNK) * channel;
+    let segments = batch * grid.segments * channel;
+    let matrix = grid.groups * batch * token * state;
+    [
+        backward * chunks * state,
+        backward * split * chunks,
+        split * segments,
+        split * segments * state,
+        backward * split * segments * state,
+        backward * matrix,
+        backward * matrix,
+        backward * segments * state,
+        backward * segments,
+        backward * segments,
+    ]
+}
+
+/// Walks the segments for what each brings to the others, and to keep the states before every chunk.
+///
+/// # Safety
+/// `params` and `workspace` must be of these sizes and this grid, as for the kernels that follow.
+unsafe fn walk_segments(
+    stream: &Stream,
+    dtype: &str,
+    sizes: Sizes,
+    grid: Grid,
+    params: &mut SelectiveScanBackward,
+    workspace: &mut SelectiveScanWorkspace,
+) -> Result<(), KernelError> {
+    let grid = grid.with_channels(sizes.channel, wide_channels(sizes.state));
+    let source = format!("selective_scan/states_{dtype}");
+    let kernel = format!("selective_scan_states_{dtype}_n{}", sizes.state);
+    // A second half of the grid walks the segments backwards.
+    let both = !workspace.segment_gradients.is_null();
+    let launch = Launch { blocks: grid.blocks() * if both { 2 } else { 1 }, ..grid.launch(&source, &kernel) };
+    // SAFETY: the kernel takes the two structs; the caller vouches for what they point to.
+    unsafe { stream.launch(launch, &mut [(&raw mut *params).cast(), (&raw mut *workspace).cast()])? };
+    if grid.segments == 1 {
+        return Ok(());
+    }
+    let kernel = format!("selective_scan_join_n{}", sizes.state);
+    let launch = Launch {
+        source: "selective_scan/join",
+        kernel: &kernel,
+        blocks: (sizes.batch * sizes.channel * sizes.state).div_ceil(THREADS),
+        threads: THREADS as u32,
+        shared_bytes: 0,
+    };
+    // SAFETY: the kernel takes the inputs and the workspace, which the kernel before has filled.
+    unsafe { stream.launch(launch, &mut [(&raw mut params.inputs).cast(), (&raw mut *workspace).cast()]) }
+}
+
 pub(super) fn forward(
     (ordinal, stream): (usize, *mut c_void),
     scan: &SelectiveScan<'_>,
@@ -108,8 +227,9 @@ pub(super) fn forward(
 ) -> Result<(), KernelError> {
     let stream = Stream::enter("selective_scan::forward", ordinal, stream)?;
     let (out, last_state) = (Place::of_mut(out), Place::of_optional_mut(last_state));
+    let inputs = inputs(&stream, scan, sizes)?;
     let mut params = SelectiveScanForward {
-        inputs: inputs(&stream, scan, sizes)?,
+        inputs,
         out: out.pointer,
         last_state: last_state.pointer.cast(),
         out_batch_stride: out.batch_stride(),
@@ -117,11 +237,24 @@ pub(super) fn forward(
         last_state_batch_stride: last_state.batch_stride(),
         last_state_channel_stride: last_state.row_stride(),
     };
+    let (grid, narrow) = forward_grid(sizes);
+    let lengths = lengths(sizes, grid, false);
+    let mut memory = Workspace::new(&stream, &lengths)?;
+    let mut workspace = workspace(&mut memory, grid, lengths);
     let dtype = cuda::suffix(scan.u.dtype());
+    if grid.segments > 1 {
+        let mut walk = states_params(inputs);
+        // SAFETY: every pointer is that of a checked view of these sizes, or of a buffer of the length that the kernels use.
+        unsafe { walk_segments(&stream, dtype, sizes, grid, &mut walk, &mut workspace)? };
+    }
     let source = format!("selective_scan/fwd_{dtype}");
-    let kernel = format!("selective_scan_fwd_{dtype}_n{}", sizes.state);
-    // SAFETY: the kernel takes one `SelectiveScanForward`, and every pointer is that of a checked view of these sizes.
-    unsafe { stream.launch(sizes.launch(&source, &kernel), &mut [(&raw mut params).cast()]) }
+    let narrow = if narrow { "narrow_" } else { "" };
+    let kernel = format!("selective_scan_fwd_{narrow}{dtype}_n{}", sizes.state);
+    // SAFETY: the kernel takes the two structs; every pointer is that of a checked view of these sizes, or of a buffer that
+    // the kernels before have filled.
+    unsafe {
+        stream.launch(grid.launch(&source, &kernel), &mut [(&raw mut params).cast(), (&raw mut workspace).cast()])
+    }
 }
 
 pub(super) fn backward(
@@ -134,36 +267,32 @@ pub(super) fn backward(
 ) -> Result<(), KernelError> {
     let stream = Stream::enter("selective_scan::backward", ordinal, stream)?;
     let mut params = backward_params(inputs(&stream, scan, sizes)?, grad_out, grad_last_state, gradients);
-    let lengths = sizes.buffers();
-    let mut workspace = Workspace::new(&stream, &lengths)?;
-    let [chunk_states, partial_b, partial_c, partial_a, partial_d, partial_delta_bias] =
-        lengths.map(|length| workspace.take(length));
-    let mut buffers = Buffers { chunk_states, partial_b, partial_c, partial_a, partial_d, partial_delta_bias };
+    let grid = Grid::new(sizes, paired_channels(sizes.state), usize::MAX);
+    let lengths = lengths(sizes, grid, true);
+    let mut memory = Workspace::new(&stream, &lengths)?;
+    let mut workspace = workspace(&mut memory, grid, lengths);
 
-    let dtype = cuda::suffix(scan.u.dtype());
-    let source = format!("selective_scan/bwd_{dtype}");
-    let states = format!("selective_scan_states_{dtype}_n{}", sizes.state);
-    let backward = format!("selective_scan_bwd_{dtype}_n{}", sizes.state);
-    let arguments = &mut [(&raw mut params).cast(), (&raw mut buffers).cast()];
-    // SAFETY: both kernels take a `SelectiveScanBackward` and the workspace's buffers; every pointer is that of a checked
-    // view of these sizes, or of a buffer of the length that the kernels use.
+    let dtype = scan.u.dtype();
+    let suffix = cuda::suffix(dtype);
+    let source = format!("selective_scan/bwd_{suffix}");
+    let kernel = format!("selective_scan_bwd_{suffix}_n{}", sizes.state);
+    // SAFETY: the kernels take a `SelectiveScanBackward` and the workspace; every pointer is that of a checked view of these
+    // sizes, or of a buffer of the length that the kernels use.
     unsafe {
-        stream.launch(sizes.launch(&source, &states), arguments)?;
-        let shared_bytes = sizes.backward_shared_bytes();
-        stream.launch(Launch { shared_bytes, ..sizes.launch(&source, &backward) }, arguments)?;
+        walk_segments(&stream, suffix, sizes, grid, &mut params, &mut workspace)?;
+        stream.launch(grid.launch(&source, &kernel), &mut [(&raw mut params).cast(), (&raw mut workspace).cast()])?;
     }
+    let SelectiveScanWorkspace { partial_b, partial_c, partial_a, partial_d, partial_delta_bias, .. } = workspace;
+    let segments = sizes.batch * grid.segments;
+    let mut sums = vec![
+        Sum::new(partial_b, grid.groups, &mut gradients.b),
+        Sum::new(partial_c, grid.groups, &mut gradients.c),
+        Sum::new(partial_a, segments, &mut gradients.a),
+    ];
+    sums.extend(gradients.d.as_mut().map(|d| Sum::new(partial_d, segments, d)));
+    sums.extend(gradients.delta_bias.as_mut().map(|bias| Sum::new(partial_delta_bias, segments, bias)));
     // SAFETY: the kernels before on the stream have written all of the buffers.
-    unsafe {
-        sum_partials(&stream, partial_b, sizes.groups(), &mut gradients.b)?;
-        sum_partials(&stream, partial_c, sizes.groups(), &mut gradients.c)?;
-        sum_partials(&stream, partial_a, sizes.batch, &mut gradients.a)?;
-        for (partials, gradient) in [(partial_d, &mut gradients.d), (partial_delta_bias, &mut gradients.delta_bias)] {
-            if let Some(gradient) = gradient {
-                sum_partials(&stream, partials, sizes.batch, gradient)?;
-            }
-        }
-    }
-    Ok(())
+    unsafe { sum_partials(&stream, dtype, &sums) }
 }
 
 /// The sums over channels or batch are written by `sum_partials`, so the kernels get no pointer to them.
@@ -183,12 +312,7 @@ fn backward_params(
         grad_last_state: grad_last_state.pointer.cast(),
         grad_u: grad_u.pointer,
         grad_delta: grad_delta.pointer,
-        grad_a: std::ptr::null_mut(),
-        grad_b: std::ptr::null_mut(),
-        grad_c: std::ptr::null_mut(),
-        grad_d: std::ptr::null_mut(),
         grad_z: grad_z.pointer,
-        grad_delta_bias: std::ptr::null_mut(),
         grad_initial_state: grad_initial_state.pointer.cast(),
         grad_out_batch_stride: grad_out.batch_stride(),
         grad_out_token_stride: grad_out.row_stride(),
@@ -198,14 +322,72 @@ fn backward_params(
         grad_u_token_stride: grad_u.row_stride(),
         grad_delta_batch_stride: grad_delta.batch_stride(),
         grad_delta_token_stride: grad_delta.row_stride(),
-        grad_a_channel_stride: 0,
-        grad_b_batch_stride: 0,
-        grad_b_token_stride: 0,
-        grad_c_batch_stride: 0,
-        grad_c_token_stride: 0,
         grad_z_batch_stride: grad_z.batch_stride(),
         grad_z_token_stride: grad_z.row_stride(),
         grad_initial_state_batch_stride: grad_initial_state.batch_stride(),
         grad_initial_state_channel_stride: grad_initial_state.row_stride(),
+    }
+}
+
+/// The parameters of a walk for the states alone: no gradients.
+fn states_params(inputs: SelectiveScanInputs) -> SelectiveScanBackward {
+    let (none, none_mut) = (std::ptr::null(), std::ptr::null_mut());
+    SelectiveScanBackward {
+        inputs,
+        grad_out: none,
+        grad_last_state: std::ptr::null(),
+        grad_u: none_mut,
+        grad_delta: none_mut,
+        grad_z: none_mut,
+        grad_initial_state: std::ptr::null_mut(),
+        grad_out_batch_stride: 0,
+        grad_out_token_stride: 0,
+        grad_last_state_batch_stride: 0,
+        grad_last_state_channel_stride: 0,
+        grad_u_batch_stride: 0,
+        grad_u_token_stride: 0,
+        grad_delta_batch_stride: 0,
+        grad_delta_token_stride: 0,
+        grad_z_batch_stride: 0,
+        grad_z_token_stride: 0,
+        grad_initial_state_batch_stride: 0,
+        grad_initial_state_channel_stride: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(batch: usize, token: usize) -> Sizes {
+        Sizes { batch, token, channel: 3072, state: 16 }
+    }
+
+    #[test]
+    fn segments_cover_the_sequence_without_an_empty_one() {
+        for token in [0, 1, 7, 8, 9, 366, 1230, 4494, 17166] {
+            for channel in [1, 64, 1000, 3072] {
+                let sizes = Sizes { batch: 1, token, channel, state: 16 };
+                let grid = Grid::new(sizes, 64, usize::MAX);
+                assert!(grid.segment_tokens.is_multiple_of(CHUNK) && grid.segments >= 1);
+                assert!(grid.segments * grid.segment_tokens >= token, "{grid:?}");
+                assert!(token == 0 || (grid.segments - 1) * grid.segment_tokens < token, "{grid:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_card_walks_whole_sequences() {
+        for (batch, token) in [(192, 366), (56, 1230), (16, 4494)] {
+            let (grid, narrow) = forward_grid(sizes(batch, token));
+            assert!(!narrow && grid.segments == 1, "{batch} x {token}: {grid:?}");
+        }
+        assert!(matches!(forward_grid(sizes(4, 17166)), (Grid { segments: 1, .. }, true)));
+    }
+
+    #[test]
+    fn a_single_long_sequence_is_split() {
+        let (grid, narrow) = forward_grid(sizes(1, 4494));
+        assert!(!narrow && grid.segments == 16, "{grid:?}");
     }
 }

@@ -131,7 +131,7 @@ const _: () = {
     ["Offset of field: SelectiveScanForward::last_state_channel_stride"]
         [::core::mem::offset_of!(SelectiveScanForward, last_state_channel_stride) - 248usize];
 };
-/// Arguments of the backward kernels; each gradient has the shape of its input.
+/// Arguments of the backward kernels; each gradient has the shape of its input. Those that are sums over channels or the\n batch are left to `sum_partials`.
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SelectiveScanBackward {
@@ -142,15 +142,8 @@ pub struct SelectiveScanBackward {
     pub grad_last_state: *const f32,
     pub grad_u: *mut ::core::ffi::c_void,
     pub grad_delta: *mut ::core::ffi::c_void,
-    pub grad_a: *mut f32,
-    pub grad_b: *mut ::core::ffi::c_void,
-    pub grad_c: *mut ::core::ffi::c_void,
-    /// Null if it is not wanted.
-    pub grad_d: *mut f32,
     /// Null if it is not wanted.
     pub grad_z: *mut ::core::ffi::c_void,
-    /// Null if it is not wanted.
-    pub grad_delta_bias: *mut f32,
     /// Null if it is not wanted.
     pub grad_initial_state: *mut f32,
     pub grad_out_batch_stride: i64,
@@ -161,11 +154,6 @@ pub struct SelectiveScanBackward {
     pub grad_u_token_stride: i64,
     pub grad_delta_batch_stride: i64,
     pub grad_delta_token_stride: i64,
-    pub grad_a_channel_stride: i64,
-    pub grad_b_batch_stride: i64,
-    pub grad_b_token_stride: i64,
-    pub grad_c_batch_stride: i64,
-    pub grad_c_token_stride: i64,
     pub grad_z_batch_stride: i64,
     pub grad_z_token_stride: i64,
     pub grad_initial_state_batch_stride: i64,
@@ -173,7 +161,7 @@ pub struct SelectiveScanBackward {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectiveScanBackward"][::core::mem::size_of::<SelectiveScanBackward>() - 432usize];
+    ["Size of SelectiveScanBackward"][::core::mem::size_of::<SelectiveScanBackward>() - 352usize];
     ["Alignment of SelectiveScanBackward"][::core::mem::align_of::<SelectiveScanBackward>() - 8usize];
     ["Offset of field: SelectiveScanBackward::inputs"][::core::mem::offset_of!(SelectiveScanBackward, inputs) - 0usize];
     ["Offset of field: SelectiveScanBackward::grad_out"]
@@ -184,52 +172,90 @@ const _: () = {
         [::core::mem::offset_of!(SelectiveScanBackward, grad_u) - 224usize];
     ["Offset of field: SelectiveScanBackward::grad_delta"]
         [::core::mem::offset_of!(SelectiveScanBackward, grad_delta) - 232usize];
-    ["Offset of field: SelectiveScanBackward::grad_a"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_a) - 240usize];
-    ["Offset of field: SelectiveScanBackward::grad_b"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_b) - 248usize];
-    ["Offset of field: SelectiveScanBackward::grad_c"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_c) - 256usize];
-    ["Offset of field: SelectiveScanBackward::grad_d"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_d) - 264usize];
     ["Offset of field: SelectiveScanBackward::grad_z"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_z) - 272usize];
-    ["Offset of field: SelectiveScanBackward::grad_delta_bias"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_delta_bias) - 280usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_z) - 240usize];
     ["Offset of field: SelectiveScanBackward::grad_initial_state"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_initial_state) - 288usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_initial_state) - 248usize];
     ["Offset of field: SelectiveScanBackward::grad_out_batch_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_out_batch_stride) - 296usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_out_batch_stride) - 256usize];
     ["Offset of field: SelectiveScanBackward::grad_out_token_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_out_token_stride) - 304usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_out_token_stride) - 264usize];
     ["Offset of field: SelectiveScanBackward::grad_last_state_batch_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_last_state_batch_stride) - 312usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_last_state_batch_stride) - 272usize];
     ["Offset of field: SelectiveScanBackward::grad_last_state_channel_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_last_state_channel_stride) - 320usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_last_state_channel_stride) - 280usize];
     ["Offset of field: SelectiveScanBackward::grad_u_batch_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_u_batch_stride) - 328usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_u_batch_stride) - 288usize];
     ["Offset of field: SelectiveScanBackward::grad_u_token_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_u_token_stride) - 336usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_u_token_stride) - 296usize];
     ["Offset of field: SelectiveScanBackward::grad_delta_batch_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_delta_batch_stride) - 344usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_delta_batch_stride) - 304usize];
     ["Offset of field: SelectiveScanBackward::grad_delta_token_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_delta_token_stride) - 352usize];
-    ["Offset of field: SelectiveScanBackward::grad_a_channel_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_a_channel_stride) - 360usize];
-    ["Offset of field: SelectiveScanBackward::grad_b_batch_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_b_batch_stride) - 368usize];
-    ["Offset of field: SelectiveScanBackward::grad_b_token_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_b_token_stride) - 376usize];
-    ["Offset of field: SelectiveScanBackward::grad_c_batch_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_c_batch_stride) - 384usize];
-    ["Offset of field: SelectiveScanBackward::grad_c_token_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_c_token_stride) - 392usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_delta_token_stride) - 312usize];
     ["Offset of field: SelectiveScanBackward::grad_z_batch_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_z_batch_stride) - 400usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_z_batch_stride) - 320usize];
     ["Offset of field: SelectiveScanBackward::grad_z_token_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_z_token_stride) - 408usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_z_token_stride) - 328usize];
     ["Offset of field: SelectiveScanBackward::grad_initial_state_batch_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_initial_state_batch_stride) - 416usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_initial_state_batch_stride) - 336usize];
     ["Offset of field: SelectiveScanBackward::grad_initial_state_channel_stride"]
-        [::core::mem::offset_of!(SelectiveScanBackward, grad_initial_state_channel_stride) - 424usize];
+        [::core::mem::offset_of!(SelectiveScanBackward, grad_initial_state_channel_stride) - 344usize];
+};
+/// Device memory that a call needs for itself, contiguous f32. A forward pass over a split sequence uses the segments' fields\n only, a backward pass all.\n\n K: chunks of 8 tokens in a sequence; P: segments of a sequence, walked by different blocks; G: groups of channels, one to\n a block.
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectiveScanWorkspace {
+    /// The states before every chunk, `[B, K, N / 4, E, 4]`, of a segment that starts from zeros; null in a forward pass.
+    pub chunk_states: *mut f32,
+    /// The step sizes before every chunk, summed from the segment's start, `[B, K, E]`; used if P > 1.
+    pub chunk_deltas: *mut f32,
+    /// The step sizes of every segment, summed, `[B, P, E]`; used if P > 1.
+    pub segment_deltas: *mut f32,
+    /// The states behind every segment, `[B, P, E, N]`, which `join` makes those before it; used if P > 1.
+    pub segment_states: *mut f32,
+    /// The gradients before every segment, `[B, P, E, N]`, which `join` makes those behind it; null in a forward pass.
+    pub segment_gradients: *mut f32,
+    /// `[G, B, L, N]`.
+    pub partial_b: *mut f32,
+    /// `[G, B, L, N]`.
+    pub partial_c: *mut f32,
+    /// `[B, P, E, N]`.
+    pub partial_a: *mut f32,
+    /// `[B, P, E]`.
+    pub partial_d: *mut f32,
+    /// `[B, P, E]`.
+    pub partial_delta_bias: *mut f32,
+    /// P.
+    pub segments: u32,
+    /// Of every segment but the last, which may have fewer; a multiple of 8.
+    pub segment_tokens: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectiveScanWorkspace"][::core::mem::size_of::<SelectiveScanWorkspace>() - 88usize];
+    ["Alignment of SelectiveScanWorkspace"][::core::mem::align_of::<SelectiveScanWorkspace>() - 8usize];
+    ["Offset of field: SelectiveScanWorkspace::chunk_states"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, chunk_states) - 0usize];
+    ["Offset of field: SelectiveScanWorkspace::chunk_deltas"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, chunk_deltas) - 8usize];
+    ["Offset of field: SelectiveScanWorkspace::segment_deltas"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, segment_deltas) - 16usize];
+    ["Offset of field: SelectiveScanWorkspace::segment_states"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, segment_states) - 24usize];
+    ["Offset of field: SelectiveScanWorkspace::segment_gradients"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, segment_gradients) - 32usize];
+    ["Offset of field: SelectiveScanWorkspace::partial_b"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, partial_b) - 40usize];
+    ["Offset of field: SelectiveScanWorkspace::partial_c"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, partial_c) - 48usize];
+    ["Offset of field: SelectiveScanWorkspace::partial_a"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, partial_a) - 56usize];
+    ["Offset of field: SelectiveScanWorkspace::partial_d"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, partial_d) - 64usize];
+    ["Offset of field: SelectiveScanWorkspace::partial_delta_bias"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, partial_delta_bias) - 72usize];
+    ["Offset of field: SelectiveScanWorkspace::segments"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, segments) - 80usize];
+    ["Offset of field: SelectiveScanWorkspace::segment_tokens"]
+        [::core::mem::offset_of!(SelectiveScanWorkspace, segment_tokens) - 84usize];
 };

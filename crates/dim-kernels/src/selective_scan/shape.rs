@@ -117,6 +117,7 @@ fn dtypes(check: &Check<'_>, scan: &SelectiveScan<'_>, call: &Call<'_>) -> Resul
     }
     for (argument, layout) in activations {
         check.dtype(argument, layout, scan.u.dtype(), "of the dtype of `u`")?;
+        check.reachable(argument, layout)?;
     }
     others.into_iter().try_for_each(|(argument, layout)| check.f32(argument, layout))
 }

@@ -14,6 +14,10 @@ pub enum Placement {
     Contiguous,
     /// With gaps between rows and between batches, as in a slice of a projection's output.
     Strided,
+    /// The same, with every row aligned to eight elements.
+    StridedAligned,
+    /// Without gaps, but from one element behind an aligned place on.
+    Unaligned,
 }
 
 /// A tensor in the memory of the first CUDA device. All that is not an element is NaN, and must stay so.
@@ -21,6 +25,8 @@ pub struct DeviceTensor {
     dtype: DType,
     shape: Vec<usize>,
     strides: Vec<usize>,
+    /// Index in memory of the first element.
+    start: usize,
     before: Vec<u8>,
     memory: sys::CUdeviceptr,
 }
@@ -46,14 +52,19 @@ impl DeviceTensor {
     }
 
     fn layout(dtype: DType, shape: &[usize], placement: Placement) -> Self {
-        let gap = if placement == Placement::Strided { 3 } else { 0 };
+        let gapped = |length: usize| match placement {
+            Placement::Contiguous | Placement::Unaligned => length,
+            Placement::Strided => length + 3,
+            Placement::StridedAligned => (length + 3).next_multiple_of(8),
+        };
         let mut strides = vec![1; shape.len()];
         for dimension in (1..shape.len()).rev() {
-            strides[dimension - 1] = strides[dimension] * shape[dimension].max(1) + gap;
+            strides[dimension - 1] = gapped(strides[dimension] * shape[dimension].max(1));
         }
-        let elements = 2 * GUARD + strides.first().map_or(1, |stride| stride * shape[0].max(1));
+        let start = GUARD + usize::from(placement == Placement::Unaligned);
+        let elements = GUARD + start + strides.first().map_or(1, |stride| stride * shape[0].max(1));
         let before = encode(f64::NAN, dtype).repeat(elements);
-        Self { dtype, shape: shape.to_vec(), strides, before, memory: 0 }
+        Self { dtype, shape: shape.to_vec(), strides, start, before, memory: 0 }
     }
 
     fn upload(&mut self) {
@@ -67,7 +78,7 @@ impl DeviceTensor {
 
     /// Index in memory of every element, in order.
     fn positions(&self) -> Vec<usize> {
-        let mut positions = vec![GUARD];
+        let mut positions = vec![self.start];
         for (&len, &stride) in self.shape.iter().zip(&self.strides) {
             positions = positions.iter().flat_map(|&at| (0..len).map(move |i| at + i * stride)).collect();
         }
@@ -75,13 +86,21 @@ impl DeviceTensor {
     }
 
     fn first(&self) -> sys::CUdeviceptr {
-        self.memory + (GUARD * self.dtype.size_bytes()) as u64
+        self.memory + (self.start * self.dtype.size_bytes()) as u64
     }
 
     pub fn view(&self) -> TensorView<'_> {
         let pointer = self.first() as *const _;
         // SAFETY: `layout` and `upload` made the memory for these strides; the tests write it through `view_mut` only.
         unsafe { TensorView::from_raw_parts(pointer, self.dtype, Device::Cuda(0), &self.shape, &self.strides) }.unwrap()
+    }
+
+    /// Some neighbouring elements of a contiguous vector.
+    pub fn part(&self, first: usize, length: usize) -> TensorView<'_> {
+        assert!(self.shape.len() == 1 && first + length <= self.shape[0]);
+        let pointer = (self.first() + (first * self.dtype.size_bytes()) as u64) as *const _;
+        // SAFETY: as in `view`; the elements are among the tensor's.
+        unsafe { TensorView::from_raw_parts(pointer, self.dtype, Device::Cuda(0), &[length], &[1]) }.unwrap()
     }
 
     pub fn view_mut(&mut self) -> TensorViewMut<'_> {

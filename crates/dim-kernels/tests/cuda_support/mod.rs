@@ -1,6 +1,6 @@
 //! A GPU to test on, or a loud skip; device memory with guards; comparison with the f64 reference.
 #![allow(unsafe_code, reason = "device memory")]
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "every test file uses a part")]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, unused_imports, reason = "every test file uses a part")]
 
 mod memory;
 mod numbers;

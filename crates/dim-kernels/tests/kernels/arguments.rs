@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use dim_kernels::causal_conv1d::{self, CausalConv1d, CausalConv1dGradients};
+use dim_kernels::norm_modulate::{self, Branch, Norm, NormModulate, NormModulateGradients, NormModulateOutputs};
 use dim_kernels::selective_scan::{self, SelectiveScan, SelectiveScanGradients};
 use dim_kernels::{DType, Device, KernelError, Queue, TensorView, TensorViewMut, TokenMap};
 
@@ -166,6 +167,80 @@ fn conv(shapes: &Shapes, change: impl Fn(&mut CausalConv1d<'_>)) -> [Result<(), 
     [forward, backward]
 }
 
+fn norm_shapes() -> Shapes {
+    let (sequence, row, vector) = (vec![2, 5, 4], vec![2, 4], vec![4]);
+    Shapes(vec![
+        ("x", sequence.clone()),
+        ("r", sequence.clone()),
+        ("y", sequence.clone()),
+        ("gate", row.clone()),
+        ("weight", vector.clone()),
+        ("bias", vector.clone()),
+        ("scale", row.clone()),
+        ("shift", row.clone()),
+        ("outputs.r", sequence.clone()),
+        ("outputs.out", sequence.clone()),
+        ("grad_out", sequence.clone()),
+        ("grad_r", sequence.clone()),
+        ("gradients.x", sequence.clone()),
+        ("gradients.y", sequence),
+        ("gradients.gate", row.clone()),
+        ("gradients.weight", vector.clone()),
+        ("gradients.bias", vector),
+        ("gradients.scale", row.clone()),
+        ("gradients.shift", row),
+    ])
+}
+
+/// As [`scan`].
+fn norm(shapes: &Shapes, change: impl Fn(&mut NormModulate<'_>)) -> [Result<(), KernelError>; 2] {
+    let inputs = ["x", "r", "y", "gate", "weight", "bias", "scale", "shift", "grad_out", "grad_r"];
+    let zeros: Vec<Vec<f32>> = inputs.iter().map(|name| vec![0.0; shapes.of(name).iter().product()]).collect();
+    let view = |name: &str| {
+        let at = inputs.iter().position(|known| *known == name).unwrap();
+        TensorView::from_slice(&zeros[at], shapes.of(name)).unwrap()
+    };
+    let mut op = NormModulate {
+        branch: Some(Branch { y: view("y"), gate: Some(view("gate")), gate_offset: 1.0 }),
+        norm: Norm::Rms { eps: 1e-5 },
+        weight: Some(view("weight")),
+        bias: Some(view("bias")),
+        scale: Some(view("scale")),
+        shift: Some(view("shift")),
+    };
+    change(&mut op);
+
+    let names = ["outputs.r", "outputs.out"];
+    let mut outputs = shapes.buffers(&names);
+    let mut views =
+        outputs.iter_mut().zip(names).map(|(o, name)| TensorViewMut::from_slice(o, shapes.of(name)).unwrap());
+    let results = NormModulateOutputs { r: views.next(), out: views.next() };
+    let forward = norm_modulate::forward(&Queue::Cpu, &op, &view("x"), results);
+    if forward.is_err() {
+        assert_unwritten(&outputs);
+    }
+
+    let names = ["x", "y", "gate", "weight", "bias", "scale", "shift"].map(|name| format!("gradients.{name}"));
+    let mut outputs = shapes.buffers(&names.each_ref().map(String::as_str));
+    let mut views =
+        outputs.iter_mut().zip(&names).map(|(o, name)| TensorViewMut::from_slice(o, shapes.of(name)).unwrap());
+    let gradients = NormModulateGradients {
+        x: views.next(),
+        y: views.next(),
+        gate: views.next(),
+        weight: views.next(),
+        bias: views.next(),
+        scale: views.next(),
+        shift: views.next(),
+    };
+    let (grad_out, grad_r) = (view("grad_out"), view("grad_r"));
+    let backward = norm_modulate::backward(&Queue::Cpu, &op, &view("r"), Some(&grad_out), Some(&grad_r), gradients);
+    if backward.is_err() {
+        assert_unwritten(&outputs);
+    }
+    [forward, backward]
+}
+
 /// The messages of the calls that an argument belongs to; the others must succeed or fail over the same argument.
 fn messages(answers: [Result<(), KernelError>; 2]) -> Vec<String> {
     answers.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect()
@@ -175,14 +250,21 @@ fn messages(answers: [Result<(), KernelError>; 2]) -> Vec<String> {
 fn right_shapes_are_accepted() {
     assert_eq!(scan(&scan_shapes(), |_| ()), [Ok(()), Ok(())]);
     assert_eq!(conv(&conv_shapes(), |_| ()), [Ok(()), Ok(())]);
+    assert_eq!(norm(&norm_shapes(), |_| ()), [Ok(()), Ok(())]);
 }
 
 #[test]
 fn every_wrong_shape_is_refused_by_name_with_expected_and_got() {
     let scan_call: fn(&Shapes) -> _ = |shapes| scan(shapes, |_| ());
     let conv_call: fn(&Shapes) -> _ = |shapes| conv(shapes, |_| ());
-    for (right, call, sets_sizes) in [(scan_shapes(), scan_call, "u"), (conv_shapes(), conv_call, "x")] {
-        for (name, shape) in right.0.iter().filter(|(name, _)| *name != sets_sizes) {
+    let norm_call: fn(&Shapes) -> _ = |shapes| norm(shapes, |_| ());
+    let calls: [(_, _, &[_]); 3] = [
+        (scan_shapes(), scan_call, &["u"]),
+        (conv_shapes(), conv_call, &["x"]),
+        (norm_shapes(), norm_call, &["x", "r"]),
+    ];
+    for (right, call, set_sizes) in calls {
+        for (name, shape) in right.0.iter().filter(|(name, _)| !set_sizes.contains(name)) {
             // One longer in each dimension in turn, and with a dimension more.
             let longer = (0..shape.len()).map(|dimension| {
                 let mut longer = shape.clone();
@@ -261,6 +343,21 @@ fn a_gradient_of_an_absent_input_is_refused() {
     ];
     for (name, change) in absent {
         let [forward, backward] = scan(&scan_shapes(), change);
+        assert_eq!(forward, Ok(()));
+        let message = backward.unwrap_err().to_string();
+        assert!(message.contains(&format!("`gradients.{name}` must be None")), "{message}");
+    }
+    type ChangeNorm = fn(&mut NormModulate<'_>);
+    let absent: [(&str, ChangeNorm); 6] = [
+        ("y", |norm| norm.branch = None),
+        ("gate", |norm| norm.branch.as_mut().unwrap().gate = None),
+        ("weight", |norm| norm.weight = None),
+        ("bias", |norm| norm.bias = None),
+        ("scale", |norm| norm.scale = None),
+        ("shift", |norm| norm.shift = None),
+    ];
+    for (name, change) in absent {
+        let [forward, backward] = norm(&norm_shapes(), change);
         assert_eq!(forward, Ok(()));
         let message = backward.unwrap_err().to_string();
         assert!(message.contains(&format!("`gradients.{name}` must be None")), "{message}");

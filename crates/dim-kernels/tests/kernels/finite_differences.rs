@@ -2,6 +2,7 @@
 
 use dim_kernels::TokenMap;
 use dim_kernels::causal_conv1d::reference as conv;
+use dim_kernels::norm_modulate::{Norm, reference as norm};
 use dim_kernels::selective_scan::reference as scan;
 
 use crate::buffer::{permutation, random, to_f64};
@@ -123,5 +124,49 @@ fn convolution_gradients_are_slopes() {
         let (_, gradients) = run(&x, &weight, &bias);
         let tensors = [("x", x, gradients.x), ("weight", weight, gradients.weight), ("bias", bias, gradients.bias)];
         assert_is_gradient(&tensors, |point| dot(&run(&point[0], &point[1], &point[2]).0, &grad_out));
+    }
+}
+
+#[test]
+fn norm_gradients_are_slopes() {
+    let sizes = norm::Sizes { batch: 2, token: 3, channel: 5 };
+    let norm::Sizes { batch, token, channel } = sizes;
+    let (sequence, row) = (batch * token * channel, batch * channel);
+    let (grad_out, grad_r) = (draw("grad_out", sequence, -1.0, 1.0), draw("grad_r", sequence, -1.0, 1.0));
+    for kind in [Norm::None, Norm::Rms { eps: 1e-2 }, Norm::Layer { eps: 1e-2 }] {
+        let tensors = [
+            ("x", draw("x", sequence, -2.0, 2.0)),
+            ("y", draw("y", sequence, -2.0, 2.0)),
+            ("gate", draw("gate", row, -1.0, 1.0)),
+            ("weight", draw("weight", channel, -1.0, 1.0)),
+            ("bias", draw("bias", channel, -1.0, 1.0)),
+            ("scale", draw("scale", row, -1.0, 1.0)),
+            ("shift", draw("shift", row, -1.0, 1.0)),
+        ];
+        fn inputs<'a>(sizes: norm::Sizes, norm: Norm, tensors: &[&'a [f64]; 7]) -> norm::Inputs<'a> {
+            let &[x, y, gate, weight, bias, scale, shift] = tensors;
+            norm::Inputs {
+                sizes,
+                x,
+                y: Some(y),
+                gate: Some(gate),
+                gate_offset: 1.0,
+                norm,
+                weight: Some(weight),
+                bias: Some(bias),
+                scale: Some(scale),
+                shift: Some(shift),
+            }
+        }
+        let all = inputs(sizes, kind, &std::array::from_fn(|i| &tensors[i].1[..]));
+        let norm::Gradients { x, y, gate, weight, bias, scale, shift } =
+            norm::backward(&all, Some(&grad_out), Some(&grad_r)).unwrap();
+        let gradients = [x, y, gate, weight, bias, scale, shift];
+        let tensors: Vec<_> =
+            tensors.iter().zip(gradients).map(|((name, values), gradient)| (*name, values.clone(), gradient)).collect();
+        assert_is_gradient(&tensors, |point| {
+            let outputs = norm::forward(&inputs(sizes, kind, &std::array::from_fn(|i| &point[i][..]))).unwrap();
+            dot(&outputs.out, &grad_out) + dot(&outputs.r, &grad_r)
+        });
     }
 }

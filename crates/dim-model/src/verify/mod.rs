@@ -2,22 +2,41 @@
 //!
 //! `dim-trainer verify` prints what these functions return, and this crate's tests run them on the repository's files.
 
+pub mod compare;
 mod full_size;
 mod network;
 mod skip_weights;
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use crate::{DimConfig, Grid, ModelError, directions};
+use crate::{DimConfig, Grid, ModelError, Precision, directions};
 
+pub use compare::{Computed, in_bf16, in_f32};
 pub use full_size::full_size;
 pub use network::network;
 pub use skip_weights::skip_weights;
 
 /// Gradients, relative to the largest of their tensor.
 const GRADIENT_TOLERANCE: f64 = 1e-5;
+
+/// Where and in what a network is evaluated for comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Where: the files lie on the CPU, and results are compared there, in f64.
+    pub device: Device,
+    /// In what. In bf16, errors are root mean squares, and tolerances twice the error of a plain evaluation in bf16; on
+    /// the CPU, whose kernels take f32 alone, [`Precision::Bf16Plain`] is compared with itself.
+    pub precision: Precision,
+}
+
+impl Default for Setting {
+    /// The CPU, in f32.
+    fn default() -> Self {
+        Self { device: Device::Cpu, precision: Precision::F32 }
+    }
+}
 
 /// One comparison.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +108,7 @@ fn difference(ours: &Tensor, expected: &Tensor) -> f64 {
     if ours.numel() != expected.numel() {
         return f64::INFINITY;
     }
-    let double = |tensor: &Tensor| tensor.detach().to_kind(Kind::Double).flatten(0, -1);
+    let double = |tensor: &Tensor| tensor.detach().to_device(Device::Cpu).to_kind(Kind::Double).flatten(0, -1);
     (double(ours) - double(expected)).abs().max().double_value(&[])
 }
 
@@ -98,17 +117,13 @@ fn largest(tensor: &Tensor) -> f64 {
     tensor.detach().to_kind(Kind::Double).abs().max().double_value(&[])
 }
 
-/// Largest difference, relative to the largest expected value; absolute where that is zero.
-fn relative(ours: &Tensor, expected: &Tensor) -> f64 {
-    let scale = largest(expected);
-    difference(ours, expected) / if scale > 0.0 { scale } else { 1.0 }
-}
-
 /// A block's sequence in the order in which the authors' code holds it: that of the block's own scan.
 fn in_scan_order(tensor: &Tensor, block: usize, depth: usize, grid: Grid) -> Result<Tensor, ModelError> {
     let map = directions(depth)[block].token_map(grid);
     let order: Vec<i64> = map.as_slice().iter().map(|&token| i64::from(token)).collect();
-    Ok(tensor.f_index_select(1, &Tensor::from_slice(&order)).map_err(dim_torch::TorchError::from)?)
+    Ok(tensor
+        .f_index_select(1, &Tensor::from_slice(&order).to_device(tensor.device()))
+        .map_err(dim_torch::TorchError::from)?)
 }
 
 fn grid_of(x: &Tensor, config: &DimConfig) -> Grid {

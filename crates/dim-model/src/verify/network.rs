@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use dim_torch::Parameters;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{File, GRADIENT_TOLERANCE, Report, difference, grid_of, in_scan_order, relative};
+use super::{
+    File, GRADIENT_TOLERANCE, Report, Setting,
+    compare::{self, Computed},
+    difference, grid_of, in_scan_order,
+};
 use crate::{
-    Dim, DimConfig, ForwardOptions, ModelError, SkipTuning,
+    Dim, DimConfig, ForwardOptions, ModelError, Precision, SkipTuning,
     dim::Observer,
     embedding::TimeFeatures,
     weights::{
@@ -20,56 +24,75 @@ use crate::{
 const TINY_TOLERANCE: f64 = 1e-5;
 /// Sinusoids at t near 1000, where one rounding of a frequency moves a cosine by 3e-5; and outputs computed from them.
 const SINUSOID_TOLERANCE: f64 = 1e-4;
+/// Values of a gradient whose errors in bf16 set a bound for it alone.
+const SET_A_BOUND: usize = 1024;
 
 /// Checks a tiny network: weights, every intermediate, output, loss, all gradients, other sizes, skip-tuning.
 ///
 /// # Errors
 /// A file without the keys or the configuration that such a file has.
-pub fn network(file: &File) -> Result<Report, ModelError> {
+pub fn network(file: &File, setting: Setting) -> Result<Report, ModelError> {
     let mut report = Report::default();
+    let network = load(file, setting.device)?.with_precision(setting.precision);
+    check_weights(&network, file, &mut report);
+    report.input(&["x", "t", "y", "target", "alt_native.x", "alt_down.x"], file);
+
+    let computed = evaluate(&network, file, setting)?;
+    if setting.precision == Precision::F32 {
+        compare::in_f32(&computed, &mut report);
+    } else {
+        network.parameters().zero_gradients();
+        let plain = evaluate(&network.with_precision(Precision::Bf16Plain), file, setting)?;
+        compare::in_bf16(&computed, &plain, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// The network of a file's configuration, with the file's weights.
+fn load(file: &File, device: Device) -> Result<Dim, ModelError> {
     let config = DimConfig::from_authors_with_weights(
         file.metadata("config")?,
         file.tensors.keys().filter_map(|key| key.strip_prefix("weights.")),
     )?;
-    let parameters = Parameters::zeros(&config.parameter_specs(), Device::Cpu)?;
+    let parameters = Parameters::zeros(&config.parameter_specs(), device)?;
     let ours: Vec<(String, Tensor)> = file
         .starting_with("weights.")
         // A name that is not the authors' stays, for `assign` to report it with all others that do not fit.
         .map(|(name, tensor)| to_ours(name, tensor).unwrap_or_else(|| (name.to_owned(), tensor.shallow_clone())))
         .collect();
     weights::assign(&parameters, &ours).map_err(|error| weights_error(&error))?;
-    let network = Dim::new(config, parameters)?;
-    check_weights(&network, file, &mut report);
+    Dim::new(config, parameters)
+}
 
-    let (x, t, target) = (file.tensor("x")?, file.tensor("t")?, file.tensor("target")?);
-    let class = file.tensors.get("y");
-    report.input(&["x", "t", "y", "target", "alt_native.x", "alt_down.x"], file);
-    let time = TimeFeatures {
-        token: file.tensor("mid.time_sinusoid")?.shallow_clone(),
-        embedding: file.tensor("mid.adaln_time_proj")?.shallow_clone(),
-    };
+/// Runs the network forward and backward, and at other sizes and with tuned skips forward.
+fn evaluate(network: &Dim, file: &File, setting: Setting) -> Result<Vec<Computed>, ModelError> {
+    let input = |key: &str| Ok::<_, ModelError>(file.tensor(key)?.to_device(setting.device));
+    let (x, t, target) = (input("x")?, input("t")?, input("target")?);
+    let class = file.tensors.get("y").map(|class| class.to_device(setting.device));
+    let time = TimeFeatures { token: input("mid.time_sinusoid")?, embedding: input("mid.adaln_time_proj")? };
 
     // The stored sinusoids are injected, so that one rounding in them does not hide an error elsewhere.
     let mut seen = BTreeMap::new();
     let mut observer = |name: &str, tensor: &Tensor| {
         seen.insert(name.to_owned(), tensor.detach());
     };
-    let out = network.run(x, &time, class, ForwardOptions::default(), &mut Observer(Some(&mut observer)))?;
+    let options = ForwardOptions::default();
+    let out = network.run(&x, &time, class.as_ref(), options, &mut Observer(Some(&mut observer)))?;
     let loss = (&out - target).square().mean(Kind::Float);
     loss.f_backward()?;
-    report.add("out", difference(&out, file.tensor("out")?), TINY_TOLERANCE);
+    let mut computed = vec![Computed::new("out", &out, file.tensor("out")?, TINY_TOLERANCE)];
     if let Some(expected) = file.tensors.get("f64.out") {
-        report.add("f64.out", difference(&out, expected), TINY_TOLERANCE);
+        computed.push(Computed::new("f64.out", &out, expected, TINY_TOLERANCE));
     }
-    report.add("loss", difference(&loss, file.tensor("loss")?), TINY_TOLERANCE);
+    computed.push(Computed::new("loss", &loss, file.tensor("loss")?, TINY_TOLERANCE));
 
-    let own = TimeFeatures::new(t, network.config())?;
+    let own = network.time_features(&t)?;
     seen.insert("time_token".into(), own.token);
     seen.insert("time_embed.features".into(), own.embedding);
-    check_intermediates(&network, file, &seen, x, &mut report)?;
-    check_gradients(&network, file, &mut report)?;
-    no_grad(|| check_variants(&network, file, &time, &mut report))?;
-    Ok(report)
+    add_intermediates(network, file, &seen, &x, &mut computed)?;
+    add_gradients(network, file, &mut computed);
+    no_grad(|| add_variants(network, file, &time, setting, &mut computed))?;
+    Ok(computed)
 }
 
 fn weights_error(error: &weights::WeightsError) -> ModelError {
@@ -105,12 +128,26 @@ fn intermediate(key: &str) -> String {
     }
 }
 
-fn check_intermediates(
+/// What is computed in f32 whatever the precision: all that comes before the first wide product, or beside them.
+const ALWAYS_F32: [&str; 10] = [
+    "patch_embed",
+    "time_sinusoid",
+    "class_embed",
+    "adaln_time_proj",
+    "adaln_emb",
+    "adaln_mod",
+    "tokens_with_pos",
+    "prepare_sequence",
+    "proj_out_1",
+    "block.0.residual",
+];
+
+fn add_intermediates(
     network: &Dim,
     file: &File,
     seen: &BTreeMap<String, Tensor>,
     x: &Tensor,
-    report: &mut Report,
+    computed: &mut Vec<Computed>,
 ) -> Result<(), ModelError> {
     let config = network.config();
     for (key, expected) in file.starting_with("mid.") {
@@ -123,41 +160,58 @@ fn check_intermediates(
         };
         let sinusoid = matches!(key, "time_sinusoid" | "adaln_time_proj");
         let tolerance = if sinusoid { SINUSOID_TOLERANCE } else { TINY_TOLERANCE };
-        report.add(format!("mid.{key}"), difference(&ours, expected), tolerance);
+        let always_f32 = ALWAYS_F32.contains(&key);
+        computed.push(Computed::new(format!("mid.{key}"), &ours, expected, tolerance).always_f32(always_f32));
     }
     Ok(())
 }
 
-fn check_gradients(network: &Dim, file: &File, report: &mut Report) -> Result<(), ModelError> {
+fn add_gradients(network: &Dim, file: &File, computed: &mut Vec<Computed>) {
     for (spec, tensor) in network.parameters().iter() {
         let Some((name, gradient)) = to_authors(&spec.name, &tensor.grad()) else { continue };
-        if let Some(expected) = file.tensors.get(&format!("grads.{name}")) {
-            report.add(format!("grads.{name}"), relative(&gradient, expected), GRADIENT_TOLERANCE);
+        let key = format!("grads.{name}");
+        if let Some(expected) = file.tensors.get(&key) {
+            let gradient = Computed::new(key, &gradient, expected, GRADIENT_TOLERANCE).relative();
+            let small = expected.numel() < SET_A_BOUND;
+            computed.push(if small { gradient.of_group("small gradients") } else { gradient });
         }
     }
-    Ok(())
 }
 
 /// The same network with its own sinusoids, at other sizes, and with tuned skips.
-fn check_variants(network: &Dim, file: &File, time: &TimeFeatures, report: &mut Report) -> Result<(), ModelError> {
-    let (x, class) = (file.tensor("x")?, file.tensors.get("y"));
-    let out = network.forward(x, file.tensor("t")?, class)?;
-    report.add("out (own sinusoids)", difference(&out, file.tensor("out")?), SINUSOID_TOLERANCE);
+fn add_variants(
+    network: &Dim,
+    file: &File,
+    time: &TimeFeatures,
+    setting: Setting,
+    computed: &mut Vec<Computed>,
+) -> Result<(), ModelError> {
+    let on_device = |tensor: &Tensor| tensor.to_device(setting.device);
+    let (x, t) = (on_device(file.tensor("x")?), on_device(file.tensor("t")?));
+    let class = file.tensors.get("y").map(on_device);
+    let out = network.forward(&x, &t, class.as_ref())?;
+    computed.push(Computed::new("out (own sinusoids)", &out, file.tensor("out")?, SINUSOID_TOLERANCE));
     let mut compare = |key: &str, x: &Tensor, skip_tuning: Option<SkipTuning>| -> Result<(), ModelError> {
         if let Some(expected) = file.tensors.get(key) {
-            let out = network.run(x, time, class, ForwardOptions { skip_tuning }, &mut Observer(None))?;
-            report.add(key, difference(&out, expected), TINY_TOLERANCE);
+            let options = ForwardOptions { skip_tuning };
+            let out = network.run(x, time, class.as_ref(), options, &mut Observer(None))?;
+            computed.push(Computed::new(key, &out, expected, TINY_TOLERANCE));
         }
         Ok(())
     };
-    compare("skiptune.out", x, Some(SkipTuning::as_published(0.82, 1.0)))?;
-    compare("skiptune_strong.out", x, Some(SkipTuning { top: 0.82, bottom: 1.0 }))?;
+    compare("skiptune.out", &x, Some(SkipTuning::as_published(0.82, 1.0)))?;
+    compare("skiptune_strong.out", &x, Some(SkipTuning { top: 0.82, bottom: 1.0 }))?;
     for size in ["alt_native", "alt_down"] {
         if let Some(x) = file.tensors.get(&format!("{size}.x")) {
             // The authors' flag changes nothing: the table is interpolated exactly when the grids differ.
-            compare(&format!("{size}.out"), x, None)?;
-            compare(&format!("{size}.out_use_pos_inteplot"), x, None)?;
+            let x = on_device(x);
+            compare(&format!("{size}.out"), &x, None)?;
+            compare(&format!("{size}.out_use_pos_inteplot"), &x, None)?;
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "bf16_tests.rs"]
+mod bf16_tests;

@@ -1,9 +1,11 @@
 //! Differentiable operations, one a file.
 
 mod causal_conv1d;
+mod norm_modulate;
 mod selective_scan;
 
 pub use causal_conv1d::{CausalConv1dInputs, causal_conv1d};
+pub use norm_modulate::{GatedBranch, Norm, NormModulateInputs, gated_residual, norm_modulate};
 pub use selective_scan::{SelectiveScanInputs, selective_scan, selective_scan_with_last_state};
 
 use tch::Tensor;

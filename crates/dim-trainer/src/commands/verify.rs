@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use crate::cli::VerifyArgs;
-use crate::device;
+use dim_model::{Precision, verify::Setting};
+use tch::Device;
+
+use crate::cli::{ComputeArgs, VerifyArgs, VerifyPrecision};
+use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::files;
 use crate::format::counted;
@@ -20,7 +23,20 @@ pub(super) fn run(arguments: VerifyArgs) -> Result<u8, TrainerError> {
             folder.display()
         )));
     }
-    device::start_threads(arguments.threads.map(usize::from));
+    let compute = Compute::start(ComputeArgs { device: arguments.device, threads: arguments.threads }, None)?;
+    let setting = Setting {
+        device: compute.device,
+        precision: match (arguments.precision, compute.device) {
+            (VerifyPrecision::F32, _) => Precision::F32,
+            (VerifyPrecision::Bf16, Device::Cuda(_)) => Precision::Bf16,
+            (VerifyPrecision::Bf16, _) => {
+                return Err(TrainerError::Usage("--precision bf16 needs a GPU: give --device cuda:N".to_owned()));
+            }
+        },
+    };
+    if compute.device != Device::Cpu {
+        println!("networks and scan on {} in {:?}; schedules on the CPU", compute.describe(), setting.precision);
+    }
     let mut totals = Totals::default();
     let mut skipped = Vec::new();
     for path in files::list(folder)? {
@@ -28,7 +44,7 @@ pub(super) fn run(arguments: VerifyArgs) -> Result<u8, TrainerError> {
         match Kind::of(&path) {
             None => skipped.push(format!("{name}: not covered")),
             Some(Kind::FullSize) if !arguments.full => skipped.push(format!("{name}: needs --full")),
-            Some(kind) => totals.add(&name, &path, kind),
+            Some(kind) => totals.add(&name, &path, kind, setting),
         }
     }
     if !skipped.is_empty() {
@@ -54,9 +70,9 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, name: &str, path: &Path, kind: Kind) {
+    fn add(&mut self, name: &str, path: &Path, kind: Kind, setting: Setting) {
         self.files += 1;
-        match verify_file(path, kind) {
+        match verify_file(path, kind, setting) {
             Ok(report) if report.checks.is_empty() => {
                 self.failed += 1;
                 println!("{name}\n  FAILED: it holds nothing to compare with");

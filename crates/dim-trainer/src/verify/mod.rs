@@ -7,6 +7,7 @@ mod scan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use dim_model::verify::{self as model, File, Setting};
 use dim_model::weights::WeightFile;
 use tch::Tensor;
 
@@ -71,20 +72,20 @@ pub struct Report {
     pub not_covered: Vec<String>,
 }
 
-/// Compares one file.
+/// Compares one file. Networks and scan are evaluated as `setting` says, schedules on the CPU in f64 and f32.
 ///
 /// # Errors
 /// A file that cannot be read, or lacks what its kind must have.
-pub fn verify_file(path: &Path, kind: Kind) -> Result<Report, TrainerError> {
+pub fn verify_file(path: &Path, kind: Kind, setting: Setting) -> Result<Report, TrainerError> {
     let file = WeightFile::open(path)?;
     let metadata = file.metadata().clone();
     let tensors = file.read_all()?;
     let keys: Vec<String> = tensors.iter().map(|(key, _)| key.clone()).collect();
     let (checks, inputs) = match kind {
-        Kind::Scan => scan::verify(&tensors.into_iter().collect(), &metadata)?,
+        Kind::Scan => scan::verify(&tensors.into_iter().collect(), &metadata, setting)?,
         Kind::Schedule => schedule(tensors, metadata)?,
-        Kind::Network => of_network(dim_model::verify::network(&dim_model::verify::File::new(tensors, metadata))?),
-        Kind::FullSize => of_network(dim_model::verify::full_size(&dim_model::verify::File::new(tensors, metadata))?),
+        Kind::Network => of_network(model::network(&File::new(tensors, metadata), setting)?),
+        Kind::FullSize => of_network(model::full_size(&File::new(tensors, metadata), setting)?),
     };
     let seen: BTreeSet<&str> =
         checks.iter().map(|check| check.tensor.as_str()).chain(inputs.iter().map(String::as_str)).collect();
@@ -95,12 +96,8 @@ pub fn verify_file(path: &Path, kind: Kind) -> Result<Report, TrainerError> {
 /// Comparisons, and the keys that were read as inputs.
 type Compared = (Vec<Check>, Vec<String>);
 
-fn of_network(report: dim_model::verify::Report) -> Compared {
-    let check = |check: dim_model::verify::Check| Check {
-        tensor: check.tensor,
-        error: check.error,
-        tolerance: check.tolerance,
-    };
+fn of_network(report: model::Report) -> Compared {
+    let check = |check: model::Check| Check { tensor: check.tensor, error: check.error, tolerance: check.tolerance };
     (report.checks.into_iter().map(check).collect(), report.inputs)
 }
 
@@ -116,8 +113,7 @@ fn schedule(tensors: Vec<(String, Tensor)>, metadata: BTreeMap<String, String>) 
         .map(|(key, _)| key.clone())
         .filter(|key| dim_diffusion::verify::is_schedule_input(key))
         .collect();
-    let (skips, skip_inputs) =
-        of_network(dim_model::verify::skip_weights(&dim_model::verify::File::new(tensors, metadata))?);
+    let (skips, skip_inputs) = of_network(model::skip_weights(&File::new(tensors, metadata))?);
     checks.extend(skips);
     inputs.extend(skip_inputs);
     Ok((checks, inputs))
