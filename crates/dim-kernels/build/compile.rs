@@ -61,7 +61,7 @@ fn run_all<Job: Sync>(jobs: &[Job], run: impl Fn(&Job) -> Result<(), String> + S
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.min(jobs.len())).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| Err("a worker panicked".into()))).collect()
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| Err("a worker panicked".into())))
     })
 }
 
