@@ -26,7 +26,7 @@ const GRADIENT_TOLERANCE: f64 = 1e-5;
 pub struct Setting {
     /// Where: the files lie on the CPU, and results are compared there, in f64.
     pub device: Device,
-    /// In what. In bf16, errors are root mean squares, and tolerances twice the error of a plain evaluation in bf16; on
+    /// In what. In bf16, errors are root mean squares, and tolerances twice the error of a plain evaluation on the CPU; on
     /// the CPU, whose kernels take f32 alone, [`Precision::Bf16Plain`] is compared with itself.
     pub precision: Precision,
 }

@@ -41,8 +41,9 @@ pub fn network(file: &File, setting: Setting) -> Result<Report, ModelError> {
     if setting.precision == Precision::F32 {
         compare::in_f32(&computed, &mut report);
     } else {
-        network.parameters().zero_gradients();
-        let plain = evaluate(&network.with_precision(Precision::Bf16Plain), file, setting)?;
+        let setting = Setting { device: Device::Cpu, precision: Precision::Bf16Plain };
+        let plain = load(file, setting.device)?.with_precision(setting.precision);
+        let plain = evaluate(&plain, file, setting)?;
         compare::in_bf16(&computed, &plain, &mut report)?;
     }
     Ok(report)
