@@ -246,7 +246,7 @@ fn every_state_count_and_dtype_matches_the_reference() {
 
 /// Enough blocks for a card: no thread shares a channel, and no sequence is split.
 #[test]
-fn a_full_card_matches_the_reference() {
+fn a_large_batch_matches_the_reference() {
     let Some(gpu) = gpu() else { return };
     for (state, dtype) in [(8, DType::F32), (16, DType::F32), (16, DType::F16), (16, DType::Bf16)] {
         Inputs::random(Case::full(49, 19, 1003, state, dtype)).check(&gpu);
