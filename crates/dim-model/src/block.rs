@@ -1,9 +1,6 @@
 //! One block: norm, modulation, Mamba, gate, residual; in the decoder a long skip first. Source: DiM, figure 2.
 
-use dim_torch::{
-    Parameters, TokenMap, TorchError,
-    ops::{GatedBranch, gated_residual},
-};
+use dim_torch::{Parameters, TokenMap, TorchError, ops::GatedBranch};
 use tch::{Kind, Tensor};
 
 use crate::{
@@ -11,7 +8,7 @@ use crate::{
     dim::{Observer, Precision},
     linear::Linear,
     mamba::Mamba,
-    norm::RmsNorm,
+    norm::{RmsNorm, settle},
 };
 
 /// The linear map that joins the stream with a long skip. There is no bypass: it replaces the stream.
@@ -62,7 +59,7 @@ impl Stream {
     /// The stream with everything added, in `kind`: f32, or that of the network's products.
     pub(crate) fn settle(self, kind: Kind) -> Result<Tensor, TorchError> {
         match &self.branch {
-            Some(branch) => gated_residual(&self.x, &branch.gated(), kind),
+            Some(branch) => settle(&self.x, &branch.gated(), kind),
             None => Ok(self.x.to_kind(kind)),
         }
     }
