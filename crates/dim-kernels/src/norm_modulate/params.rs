@@ -122,7 +122,7 @@ pub struct NormModulateBackward {
     pub grad_x: *mut f32,
     /// Null if there is no `y`.
     pub grad_y: *mut ::core::ffi::c_void,
-    /// Sums over the tokens of each block, `[B, blocks of a sequence, 3, D]`: of the gradient of the output, of that times\n the normed stream, and of the gradient of the stream times `y`; null if none is wanted.
+    /// Sums over the tokens of each block, `[B, blocks of a sequence, 3, D]`: of the gradient of the output, of that\n times the normed stream, and of the gradient of the stream times `y`; null if none is wanted.
     pub partials: *mut f32,
     pub r_batch_stride: i64,
     pub r_token_stride: i64,

@@ -131,7 +131,7 @@ const _: () = {
     ["Offset of field: SelectiveScanForward::last_state_channel_stride"]
         [::core::mem::offset_of!(SelectiveScanForward, last_state_channel_stride) - 248usize];
 };
-/// Arguments of the backward kernels; each gradient has the shape of its input. Those that are sums over channels or the\n batch are left to `sum_partials`.
+/// Arguments of the backward kernels; each gradient has the shape of its input. Those that are sums over channels or\n the batch are left to `sum_partials`.
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SelectiveScanBackward {
@@ -201,11 +201,11 @@ const _: () = {
     ["Offset of field: SelectiveScanBackward::grad_initial_state_channel_stride"]
         [::core::mem::offset_of!(SelectiveScanBackward, grad_initial_state_channel_stride) - 344usize];
 };
-/// Device memory that a call needs for itself, contiguous f32. A forward pass over a split sequence uses the segments' fields\n only, a backward pass all.\n\n K: chunks of 8 tokens in a sequence; P: segments of a sequence, walked by different blocks; G: groups of channels, one to\n a block.
+/// Device memory that a call needs for itself, contiguous f32. A forward pass over a split sequence uses the segments'\n fields only, a backward pass all.\n\n K: chunks of 8 tokens in a sequence; P: segments of a sequence, walked by different blocks; G: groups of channels,\n one to a block.
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SelectiveScanWorkspace {
-    /// The states before every chunk, `[B, K, N / 4, E, 4]`, of a segment that starts from zeros; null in a forward pass.
+    /// The states before every chunk, `[B, K, N / 4, E, 4]`, of a segment that starts from zeros; null in a forward\n pass.
     pub chunk_states: *mut f32,
     /// The step sizes before every chunk, summed from the segment's start, `[B, K, E]`; used if P > 1.
     pub chunk_deltas: *mut f32,
