@@ -17,6 +17,7 @@ template <typename T, typename L>
 __device__ void forward(const SelectiveScanForward& params, const SelectiveScanWorkspace& workspace) {
     constexpr int C = L::kOwned;
     constexpr int kOwn = kChunk / L::kLanes;  // tokens of a chunk that a thread reads and writes
+    constexpr bool kAlone = L::kLanes == 1;   // nobody else needs what a thread computes of a token
     __shared__ ForwardShared<L> shared;
     const SelectiveScanInputs& p = params.inputs;
     const Segment segment(p, blockIdx.x, L::kChannels, workspace.segments, workspace.segment_tokens);
@@ -79,7 +80,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
             const int* tokens = shared.ring.of(stretch) + chunk;
             const int* tokens_ahead = chunk + kChunk < L::kStretch ? tokens + kChunk : shared.ring.of(stretch + 1);
 
-            float skip[kOwn][C], gate[kOwn][C];
+            float skip[kOwn][C], gate[kOwn][C], sizes[kOwn][C], products[kOwn][C];
 #pragma unroll
             for (int i = 0; i < kOwn; ++i) {
                 const int t = i * L::kLanes + at.lane;
@@ -94,10 +95,15 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
                     product[j] = size[j] * input[j];
                     skip[i][j] = d[j] * input[j];
                 }
-                shared_delta.set(t, at.local, size);
-                shared_delta_u.set(t, at.local, product);
+                if constexpr (kAlone) {
+#pragma unroll
+                    for (int j = 0; j < C; ++j) sizes[i][j] = size[j], products[i][j] = product[j];
+                } else {
+                    shared_delta.set(t, at.local, size);
+                    shared_delta_u.set(t, at.local, product);
+                }
             }
-            __syncwarp();
+            if constexpr (!kAlone) __syncwarp();
 #pragma unroll
             for (int i = 0; i < kOwn; ++i) {
                 float parts[L::kLanes][C];
@@ -107,8 +113,13 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
                     float b_row[L::kHeld], c_row[L::kHeld], size[C], product[C];
                     b_rows.load(b_row, chunk + t, at.state);
                     c_rows.load(c_row, chunk + t, at.state);
-                    shared_delta.get(size, t, at.local);
-                    shared_delta_u.get(product, t, at.local);
+                    if constexpr (kAlone) {
+#pragma unroll
+                        for (int j = 0; j < C; ++j) size[j] = sizes[i][j], product[j] = products[i][j];
+                    } else {
+                        shared_delta.get(size, t, at.local);
+                        shared_delta_u.get(product, t, at.local);
+                    }
 #pragma unroll
                     for (int j = 0; j < C; ++j) {
                         parts[k][j] = 0.0f;
@@ -131,7 +142,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
                 }
                 if (walk.exists(first + t)) out.write(tokens[t], y, whole, at.exist);
             }
-            __syncwarp();  // the next chunk's values overwrite what was just read
+            if constexpr (!kAlone) __syncwarp();  // the next chunk's values overwrite what was just read
         }
     }
     if (params.last_state && segment.number + 1 == static_cast<int>(workspace.segments)) {
