@@ -3,19 +3,6 @@
 
 #include <cstdint>
 
-/// One column of one sequence of a tensor [batch, row, column]: what is at each row.
-template <typename T>
-struct Column {
-    T* first;
-    int64_t stride;  // in elements, from row to row
-
-    template <typename Pointer>
-    __device__ Column(Pointer* data, int64_t batch_stride, int64_t row_stride, int64_t batch, int64_t column)
-        : first(static_cast<T*>(data) + batch * batch_stride + column), stride(row_stride) {}
-
-    __device__ T& operator[](int64_t row) const { return first[row * stride]; }
-};
-
 /// An element of an f32 vector, or zero if the vector is absent.
 __device__ inline float element_or_zero(const float* vector, int index) { return vector ? vector[index] : 0.0f; }
 

@@ -42,8 +42,7 @@ struct Split {
 
 /// A channel to a thread as far as 16 states go: the least to be done, where channels and batch fill the card.
 template <int N>
-using Wide = Split < N,
-      N<kMaxHeld ? N : kMaxHeld, 1>;
+using Wide = Split<N, (N < kMaxHeld ? N : kMaxHeld), 1>;
 
 /// Four threads to a channel of 16 states: where there are too few channels for `Wide`.
 template <int N>
@@ -254,8 +253,7 @@ struct PairFetch {
 
     __device__ PairFetch(const void* data, int64_t batch_stride, int64_t token_stride, int batch)
         : rows(data, batch_stride, token_stride, batch, state()),
-          whole(reinterpret_cast<uintptr_t>(data) % (2 * sizeof(T)) == 0 && batch_stride % 2 == 0 &&
-                token_stride % 2 == 0) {}
+          whole(moves_pairs<T>(data, batch_stride, token_stride)) {}
 
     __device__ static int row(int pair) { return threadIdx.x / (N / 2) + pair * kRowStep; }
     __device__ static int state() { return threadIdx.x % (N / 2) * 2; }

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use super::params::{CausalConv1dBackward, CausalConv1dForward, CausalConv1dInputs};
 use super::shape::Sizes;
 use super::{CausalConv1d, CausalConv1dGradients};
-use crate::cuda::{self, Launch, Place, Stream, Workspace};
+use crate::cuda::{self, Launch, Place, Stream, Workspace, size};
 use crate::error::KernelError;
 use crate::view::{DType, TensorView, TensorViewMut};
 
@@ -84,11 +84,6 @@ impl Sizes {
         let blocks = self.pieces(work) * self.groups();
         Launch { source, kernel, blocks, threads: THREADS, shared_bytes: 0 }
     }
-}
-
-/// A size as kernels take it; the checks have refused what does not fit.
-fn size(size: usize) -> u32 {
-    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 fn inputs(stream: &Stream, conv: &CausalConv1d<'_>, sizes: Sizes) -> Result<CausalConv1dInputs, KernelError> {

@@ -35,6 +35,11 @@ pub(crate) fn suffix(dtype: DType) -> &'static str {
     }
 }
 
+/// A size as kernels take it; the checks have refused what does not fit.
+pub(crate) fn size(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
 /// Where a view's memory starts and its strides, as kernels take them: those of the last dimension are 1 and left out.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use super::params::{NormModulateBackward, NormModulateForward, NormModulateInputs, NormModulateSums};
 use super::shape::Sizes;
 use super::{Norm, NormModulate, NormModulateGradients, NormModulateOutputs, Upstream};
-use crate::cuda::{self, Launch, Place, Stream, Sum, Workspace, sum_partials};
+use crate::cuda::{self, Launch, Place, Stream, Sum, Workspace, size, sum_partials};
 use crate::error::KernelError;
 use crate::view::{DType, TensorView};
 
@@ -74,11 +74,6 @@ const AT_ONCE: usize = 4 * 132;
 // blocks of 8 tokens, 334 with 16 and 341 with 24; the backward pass 526 µs with 28, 521 with 35 and 512 with 46, in whole waves.
 const FORWARD_TOKENS: usize = 8;
 const BACKWARD_TOKENS: usize = 48;
-
-/// A size as kernels take it; the checks have refused what does not fit.
-fn size(size: usize) -> u32 {
-    u32::try_from(size).unwrap_or(u32::MAX)
-}
 
 /// Whether the kernels for packs can take these rows.
 fn in_packs(sizes: Sizes, f32s: &[Place], activations: &[Place]) -> bool {

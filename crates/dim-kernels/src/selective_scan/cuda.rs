@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use super::params::{SelectiveScanBackward, SelectiveScanForward, SelectiveScanInputs, SelectiveScanWorkspace};
 use super::shape::Sizes;
 use super::{SelectiveScan, SelectiveScanGradients};
-use crate::cuda::{self, Launch, Place, Stream, Sum, Workspace, sum_partials};
+use crate::cuda::{self, Launch, Place, Stream, Sum, Workspace, size, sum_partials};
 use crate::error::KernelError;
 use crate::view::{TensorView, TensorViewMut};
 
@@ -88,11 +88,6 @@ fn forward_grid(sizes: Sizes) -> (Grid, bool) {
     } else {
         (Grid::new(sizes, wide_channels(sizes.state), usize::MAX), false)
     }
-}
-
-/// A size as kernels take it; the checks have refused what does not fit.
-fn size(size: usize) -> u32 {
-    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 fn inputs(stream: &Stream, scan: &SelectiveScan<'_>, sizes: Sizes) -> Result<SelectiveScanInputs, KernelError> {
