@@ -96,7 +96,10 @@ fn interrupted_run_says_how_to_go_on_and_resumes_to_the_same_bits() {
 #[test]
 fn second_signal_ends_the_process_at_once() {
     let place = Place::new();
-    let settings = ["--set", "train.images=1000000", "--set", "train.checkpoint_every_images=1000000"];
+    // Steps that take far longer than the system needs to hand out two signals.
+    let settings = ["images=1000000", "checkpoint_every_images=1000000", "batch_size=1000", "log_every_steps=1"]
+        .map(|setting| format!("train.{setting}"));
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let mut child = place.start_training("run", &settings);
     wait_while_running(&mut child, || fs::metadata(place.path("run/log.jsonl")).is_ok_and(|log| log.len() > 0));
     // Both signals are there when the stopped process goes on, so no step can end between them.

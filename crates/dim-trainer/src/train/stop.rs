@@ -22,11 +22,19 @@ impl StopRequest {
     /// The system refuses a signal handler.
     pub fn listen() -> io::Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
-        let asked_before = Arc::new(AtomicBool::new(false));
-        for number in SIGNALS {
-            // The order matters: the second signal must find the flag that the first one set.
-            flag::register_conditional_shutdown(number, exit_code(number).into(), Arc::clone(&asked_before))?;
-            flag::register(number, Arc::clone(&asked_before))?;
+        // One flag for each signal: two that come together are handled by two threads at once. Each handler sets its own
+        // flag before it looks at the others', so at least one of them sees that it is the second.
+        let came: Vec<Arc<AtomicBool>> = SIGNALS.iter().map(|_| Arc::default()).collect();
+        for (own, number) in SIGNALS.into_iter().enumerate() {
+            // The actions of a signal run in this order.
+            let shut_down_after = |flag: &Arc<AtomicBool>| {
+                flag::register_conditional_shutdown(number, exit_code(number).into(), Arc::clone(flag))
+            };
+            shut_down_after(&came[own])?;
+            flag::register(number, Arc::clone(&came[own]))?;
+            for (_, other) in came.iter().enumerate().filter(|(index, _)| *index != own) {
+                shut_down_after(other)?;
+            }
             flag::register_usize(number, Arc::clone(&signal), number as usize)?;
         }
         Ok(Self { signal })
