@@ -1,18 +1,26 @@
-//! The error type of the networks.
+//! The errors of the networks.
 
 use dim_torch::TorchError;
+
+/// Every problem of a configuration at once.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the model's configuration does not work:\n  {}", problems.join("\n  "))]
+pub struct ConfigError {
+    /// One sentence a problem.
+    pub problems: Vec<String>,
+}
 
 /// What can go wrong in building or running a network.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The configuration is not a network.
     #[error(transparent)]
-    Config(#[from] crate::ConfigError),
+    Config(#[from] ConfigError),
     /// An operation refused its tensors.
     #[error(transparent)]
     Torch(#[from] TorchError),
     /// An input of the network does not fit it.
-    #[error("DiM: `{argument}` must be {expected}, got {got}")]
+    #[error("the network's `{argument}` must be {expected}, got {got}")]
     Input {
         /// The argument at fault.
         argument: &'static str,

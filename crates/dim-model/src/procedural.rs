@@ -69,6 +69,7 @@ fn range(spec: &ParameterSpec) -> Range {
     } else if name.ends_with("scale_shift_table") {
         constant(0.0, 0.3)
     } else if name == "additional_embed"
+        || name == "pos_embed"
         || name == "label_emb.weight"
         || name.contains("embedding_table")
         || name.contains("pad_token")

@@ -1,108 +1,28 @@
-//! The parameters of a DiM: names and shapes, in the order of the authors' state dictionary.
+//! Names and shapes of a network's parameters, one after the other.
 
 use dim_torch::ParameterSpec;
 
-use crate::config::{DimConfig, LongSkip, PADDING, SEPARATORS};
+use crate::grid::size;
 
-/// Frequencies of the sinusoid that feeds the time embedding, sines and cosines counted.
-pub(crate) const TIME_FREQUENCIES: usize = 256;
-
-impl DimConfig {
-    /// Name and shape of every parameter.
-    #[must_use]
-    pub fn parameter_specs(&self) -> Vec<ParameterSpec> {
-        let d = self.d_model;
-        let labels = self.classes + 1;
-        let patch = self.patch_size * self.patch_size * self.in_channels;
-        let mut specs = Specs::default();
-        specs.push("position_table", &[2 + self.table_grid().patches(), d]);
-        specs.push("patch_embed.weight", &[d, self.in_channels, self.patch_size, self.patch_size]);
-        specs.push("patch_embed.bias", &[d]);
-        for block in 0..self.depth {
-            self.push_block(&mut specs, block);
-        }
-        specs.push("norm_out.weight", &[d]);
-        specs.push_linear("time_embed.linear_1", d, TIME_FREQUENCIES);
-        specs.push_linear("time_embed.linear_2", d, d);
-        specs.push("class_embed.modulation", &[labels, d]);
-        specs.push_linear("modulation", 3 * d, d);
-        specs.push("class_embed.token", &[labels, d]);
-        specs.push("separator_tokens", &[SEPARATORS, d]);
-        specs.push("padding_tokens", &[PADDING, d]);
-        for convolution in ["local_conv_in", "local_conv_out"] {
-            specs.push(&format!("{convolution}.weight"), &[d, 3, 3]);
-            specs.push(&format!("{convolution}.bias"), &[d]);
-        }
-        specs.push_linear("output.proj", patch, d);
-        specs.push_linear("output.modulation", 2 * d, d);
-        specs.0
-    }
-
-    fn push_block(&self, specs: &mut Specs, block: usize) {
-        let (d, e, n, r) = (self.d_model, self.d_inner(), self.d_state, self.dt_rank());
-        let prefix = format!("blocks.{block}");
-        specs.push(&format!("{prefix}.modulation_table"), &[3, d]);
-        specs.push(&format!("{prefix}.norm.weight"), &[d]);
-        let mamba = |name: &str| format!("{prefix}.mamba.{name}");
-        specs.push(&mamba("a_log"), &[e, n]);
-        specs.push(&mamba("d"), &[e]);
-        specs.push(&mamba("in_proj.weight"), &[2 * e, d]);
-        specs.push(&mamba("conv1d.weight"), &[e, self.d_conv]);
-        specs.push(&mamba("conv1d.bias"), &[e]);
-        specs.push(&mamba("x_proj.weight"), &[r + 2 * n, e]);
-        specs.push(&mamba("dt_proj.weight"), &[e, r]);
-        specs.push(&mamba("dt_proj.bias"), &[e]);
-        specs.push(&mamba("out_proj.weight"), &[d, e]);
-        if block >= self.first_decoder_block() {
-            match self.long_skip() {
-                LongSkip::OneLinear => specs.push_linear(&format!("{prefix}.long_skip"), d, 2 * d),
-                LongSkip::TwoLinears => {
-                    specs.push_linear(&format!("{prefix}.long_skip.state"), d, d);
-                    specs.push_linear(&format!("{prefix}.long_skip.skip"), d, d);
-                }
-            }
-        }
-    }
-
-    /// Number of parameters.
-    #[must_use]
-    pub fn parameter_count(&self) -> u64 {
-        self.parameter_specs().iter().map(|spec| spec.elements().unsigned_abs()).sum()
-    }
-}
-
+/// A list in the making.
 #[derive(Default)]
-struct Specs(Vec<ParameterSpec>);
+pub(crate) struct Specs(pub(crate) Vec<ParameterSpec>);
 
 impl Specs {
-    fn push(&mut self, name: &str, shape: &[usize]) {
-        #[allow(clippy::cast_possible_wrap)] // libtorch counts sizes in i64; none comes near 2^63
-        let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    pub(crate) fn push(&mut self, name: &str, shape: &[usize]) {
+        let shape: Vec<i64> = shape.iter().map(|&length| size(length)).collect();
         self.0.push(ParameterSpec::new(name, &shape));
     }
 
     /// Weight `[outputs, inputs]` and bias `[outputs]`.
-    fn push_linear(&mut self, name: &str, outputs: usize, inputs: usize) {
+    pub(crate) fn push_linear(&mut self, name: &str, outputs: usize, inputs: usize) {
         self.push(&format!("{name}.weight"), &[outputs, inputs]);
         self.push(&format!("{name}.bias"), &[outputs]);
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn presets_have_the_published_parameter_counts() {
-        let counts = [
-            (DimConfig::dim_s_2(), 50_568_716, 321),
-            (DimConfig::dim_l_2(), 386_063_376, 657),
-            (DimConfig::dim_h_2(), 862_407_184, 657),
-            (DimConfig::dim_h_2_512(), 863_586_832, 657),
-        ];
-        for (config, parameters, tensors) in counts {
-            assert_eq!(config.parameter_count(), parameters);
-            assert_eq!(config.parameter_specs().len(), tensors);
-        }
+    /// Weight and bias of a norm.
+    pub(crate) fn push_norm(&mut self, name: &str, width: usize) {
+        self.push(&format!("{name}.weight"), &[width]);
+        self.push(&format!("{name}.bias"), &[width]);
     }
 }

@@ -51,3 +51,18 @@ fn skip_weights_match() {
 fn full_size_s_matches_with_all_gradient_norms() {
     assert_holds(&verify::full_size(&open("full_S"), Setting::default()).unwrap(), 380);
 }
+
+#[test]
+fn dit_matches_with_guidance() {
+    assert_holds(&verify::transformer(&open("dit_tiny"), Setting::default()).unwrap(), 96);
+}
+
+#[test]
+fn uvit_matches_with_classes_and_convolution() {
+    assert_holds(&verify::transformer(&open("uvit_tiny"), Setting::default()).unwrap(), 140);
+}
+
+#[test]
+fn uvit_matches_without_classes() {
+    assert_holds(&verify::transformer(&open("uvit_tiny_uncond"), Setting::default()).unwrap(), 140);
+}

@@ -4,8 +4,9 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use dim_model::{
+    BackboneConfig,
     DimConfig,
-    weights::{self, Naming, WeightFile, WeightsError, names},
+    weights::{self, NameTable, Naming, WeightFile, WeightsError, names},
 };
 use dim_torch::Parameters;
 use tch::{Device, Kind, Tensor};
@@ -24,7 +25,7 @@ fn parameters() -> Parameters {
 }
 
 fn assert_loaded(parameters: &Parameters) {
-    for (name, tensor) in weights::load(authors_file()).unwrap() {
+    for (name, tensor) in weights::load(authors_file(), NameTable::Dim).unwrap() {
         assert!(parameters.get(&name).unwrap().equal(&tensor), "{name}");
     }
 }
@@ -35,7 +36,7 @@ fn sum(parameters: &Parameters) -> f64 {
 
 #[test]
 fn the_authors_state_dictionary_is_the_networks_specification() {
-    let tensors = weights::load(authors_file()).unwrap();
+    let tensors = weights::load(authors_file(), NameTable::Dim).unwrap();
     let specs = config().parameter_specs();
     assert_eq!(tensors.len(), specs.len());
     for ((name, tensor), spec) in tensors.iter().zip(&specs) {
@@ -56,10 +57,10 @@ fn every_parameter_of_every_preset_has_a_name_and_a_layout_in_the_authors_code()
 #[test]
 fn the_authors_file_fills_every_parameter() {
     let all_at_once = parameters();
-    weights::assign(&all_at_once, &weights::load(authors_file()).unwrap()).unwrap();
+    weights::assign(&all_at_once, &weights::load(authors_file(), NameTable::Dim).unwrap()).unwrap();
     assert_loaded(&all_at_once);
     let one_at_a_time = parameters();
-    weights::assign_file(&one_at_a_time, WeightFile::open(authors_file()).unwrap()).unwrap();
+    weights::assign_file(&one_at_a_time, WeightFile::open(authors_file()).unwrap(), NameTable::Dim).unwrap();
     assert_loaded(&one_at_a_time);
 }
 
@@ -67,13 +68,13 @@ fn the_authors_file_fills_every_parameter() {
 fn saved_parameters_come_back_under_both_namings() {
     let folder = tempfile::tempdir().unwrap();
     let original = parameters();
-    weights::assign(&original, &weights::load(authors_file()).unwrap()).unwrap();
+    weights::assign(&original, &weights::load(authors_file(), NameTable::Dim).unwrap()).unwrap();
     for naming in [Naming::Ours, Naming::Authors] {
         let path = folder.path().join(format!("{naming:?}.safetensors"));
         let metadata = BTreeMap::from([("naming".to_owned(), format!("{naming:?}"))]);
         weights::save_parameters(&path, &original, naming, &metadata).unwrap();
         let restored = parameters();
-        weights::assign_file(&restored, WeightFile::open(&path).unwrap()).unwrap();
+        weights::assign_file(&restored, WeightFile::open(&path).unwrap(), NameTable::Dim).unwrap();
         assert!(restored.values().equal(&original.values()), "{naming:?}");
     }
     // Under the authors' names the file is the one they would have written: keys, order, shapes and values.
@@ -95,8 +96,8 @@ fn a_prefix_and_half_precision_are_no_hindrance() {
     let half = theirs.iter().map(|(name, tensor)| (format!("module.{name}"), tensor.to_kind(Kind::Half)));
     weights::save(&path, half, Naming::Ours, &BTreeMap::new()).unwrap();
     let restored = parameters();
-    weights::assign_file(&restored, WeightFile::open(&path).unwrap()).unwrap();
-    for (name, tensor) in weights::load(authors_file()).unwrap() {
+    weights::assign_file(&restored, WeightFile::open(&path).unwrap(), NameTable::Dim).unwrap();
+    for (name, tensor) in weights::load(authors_file(), NameTable::Dim).unwrap() {
         assert!(restored.get(&name).unwrap().equal(&tensor.to_kind(Kind::Half).to_kind(Kind::Float)), "{name}");
     }
 }
@@ -104,7 +105,7 @@ fn a_prefix_and_half_precision_are_no_hindrance() {
 #[test]
 fn everything_that_does_not_fit_is_listed_at_once_and_nothing_is_written() {
     let parameters = parameters();
-    let mut tensors = weights::load(authors_file()).unwrap();
+    let mut tensors = weights::load(authors_file(), NameTable::Dim).unwrap();
     tensors.retain(|(name, _)| name != "norm_out.weight");
     for (name, tensor) in &mut tensors {
         match name.as_str() {
@@ -138,11 +139,11 @@ fn a_shape_that_the_authors_layout_cannot_have_is_an_error_even_if_it_would_fit_
     }
     weights::save(&path, theirs, Naming::Ours, &BTreeMap::new()).unwrap();
     let expected = "1 of the wrong shape: a4m_adapter.pad_token expected [1, channel, token] got [3, 4]";
-    let error = weights::load(&path).unwrap_err();
+    let error = weights::load(&path, NameTable::Dim).unwrap_err();
     assert!(matches!(error, WeightsError::Mismatch(_)));
     assert!(error.to_string().contains(expected), "{error}");
     let parameters = parameters();
-    let error = weights::assign_file(&parameters, WeightFile::open(&path).unwrap()).unwrap_err();
+    let error = weights::assign_file(&parameters, WeightFile::open(&path).unwrap(), NameTable::Dim).unwrap_err();
     assert!(error.to_string().contains(expected), "{error}");
     assert_eq!(sum(&parameters), 0.0);
 }

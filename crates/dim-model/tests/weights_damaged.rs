@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path, sync::LazyLock};
 
-use dim_model::weights::{self, Naming, WeightFile};
+use dim_model::weights::{self, NameTable, Naming, WeightFile};
 use proptest::prelude::*;
 use tch::Tensor;
 
@@ -32,7 +32,7 @@ fn safetensors() -> Vec<u8> {
 fn read(bytes: &[u8]) -> Option<String> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    let _ = weights::load(file.path());
+    let _ = weights::load(file.path(), NameTable::Dim);
     let tensors = WeightFile::open(file.path()).ok()?.read_all().ok()?;
     let describe = |(name, tensor): &(String, Tensor)| {
         // A view may repeat one element without end (stride 0); such a one is not unfolded.

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use dim_model::weights::{self, WeightFile, WeightsError, names};
+use dim_model::weights::{self, NameTable, WeightFile, WeightsError, names};
 use tch::{Device, Kind, Tensor};
 
 fn fixture(name: &str) -> PathBuf {
@@ -54,7 +54,7 @@ fn a_state_dictionary_is_read_in_order_with_its_values() {
 #[test]
 fn the_authors_names_become_ours_and_come_back_bit_exact() {
     let theirs = read("dim.pth");
-    let ours = weights::load(fixture("dim.pth")).unwrap();
+    let ours = weights::load(fixture("dim.pth"), NameTable::Dim).unwrap();
     assert_eq!(ours.len(), theirs.len());
     for ((authors, original), (name, tensor)) in theirs.iter().zip(&ours) {
         assert_eq!(names::name_to_ours(authors).unwrap().0, *name);

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use dim_model::weights::{self, Naming, WeightFile, WeightsError};
+use dim_model::weights::{self, NameTable, Naming, WeightFile, WeightsError};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -213,9 +213,9 @@ fn files_that_are_not_weights_are_named() {
         (b"\x40\0\0\0\0\0\0\0{}", "expected 72 bytes, got 10"),
     ] {
         fs::write(&path, content).unwrap();
-        let error = weights::load(&path).unwrap_err().to_string();
+        let error = weights::load(&path, NameTable::Dim).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("weights.safetensors"), "{error}");
     }
-    let missing = weights::load(folder.path().join("none")).unwrap_err().to_string();
+    let missing = weights::load(folder.path().join("none"), NameTable::Dim).unwrap_err().to_string();
     assert!(missing.contains("cannot open") && missing.contains("none"), "{missing}");
 }

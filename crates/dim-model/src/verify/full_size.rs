@@ -11,8 +11,8 @@ use super::{
     difference, grid_of, in_scan_order, largest,
 };
 use crate::{
-    Dim, DimConfig, ForwardOptions, ModelError, Precision,
-    dim::Observer,
+    Backbone, BackboneConfig, Dim, DimConfig, ForwardOptions, ModelError, Precision,
+    observer::Observer,
     procedural,
     weights::names::{to_authors, to_ours},
 };

@@ -5,7 +5,9 @@
 pub mod compare;
 mod full_size;
 mod network;
+mod published;
 mod skip_weights;
+mod transformer;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +19,7 @@ pub use compare::{Computed, in_bf16, in_f32};
 pub use full_size::full_size;
 pub use network::network;
 pub use skip_weights::skip_weights;
+pub use transformer::transformer;
 
 /// Gradients, relative to the largest of their tensor.
 const GRADIENT_TOLERANCE: f64 = 1e-5;

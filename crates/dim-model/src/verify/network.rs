@@ -11,9 +11,9 @@ use super::{
     difference, grid_of, in_scan_order,
 };
 use crate::{
-    Dim, DimConfig, ForwardOptions, ModelError, Precision, SkipTuning,
-    dim::Observer,
-    embedding::TimeFeatures,
+    Backbone, BackboneConfig, Dim, DimConfig, ForwardOptions, ModelError, Precision, SkipTuning,
+    dim::TimeFeatures,
+    observer::Observer,
     weights::{
         self,
         names::{to_authors, to_ours},

@@ -10,7 +10,7 @@ use super::{
     file::Entry,
     layout::Layout,
     mismatch::{Candidate, Misfit, Mismatch},
-    naming::{self, Renamed},
+    naming::{self, NameTable, Renamed},
 };
 
 /// Reads every tensor of a file to the CPU, under our names and in our layouts.
@@ -21,21 +21,22 @@ use super::{
 ///
 /// # Errors
 /// As [`WeightFile::open`] and [`WeightFile::read`], or a tensor of a shape that the authors' layout cannot have.
-pub fn load(path: impl AsRef<Path>) -> Result<Vec<(String, Tensor)>, WeightsError> {
-    load_file(WeightFile::open(path)?)
+pub fn load(path: impl AsRef<Path>, table: NameTable) -> Result<Vec<(String, Tensor)>, WeightsError> {
+    load_file(WeightFile::open(path)?, table)
 }
 
 /// Reads every tensor of an open file to the CPU, as [`load`] does.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_file(mut file: WeightFile) -> Result<Vec<(String, Tensor)>, WeightsError> {
-    let renamed = renamed(file.entries());
+pub fn load_file(mut file: WeightFile, table: NameTable) -> Result<Vec<(String, Tensor)>, WeightsError> {
+    let renamed = renamed(file.entries(), table);
     let candidates = candidates(file.entries(), &renamed);
     let wrong_shape = candidates.into_iter().filter_map(|candidate| candidate.shape.err()).collect();
     Mismatch { wrong_shape, ..Mismatch::default() }.into_result()?;
     (renamed.into_iter().enumerate())
-        .map(|(index, Renamed { name, layout })| Ok((name, read(&mut file, index, layout)?)))
+        .filter(|(_, renamed)| !renamed.computed)
+        .map(|(index, Renamed { name, layout, .. })| Ok((name, read(&mut file, index, layout)?)))
         .collect()
 }
 
@@ -61,16 +62,17 @@ pub fn assign(parameters: &Parameters, tensors: &[(String, Tensor)]) -> Result<(
 ///
 /// # Errors
 /// As [`assign`] and [`WeightFile::read`].
-pub fn assign_file(parameters: &Parameters, mut file: WeightFile) -> Result<(), WeightsError> {
-    let renamed = renamed(file.entries());
+pub fn assign_file(parameters: &Parameters, mut file: WeightFile, table: NameTable) -> Result<(), WeightsError> {
+    let renamed = renamed(file.entries(), table);
     Mismatch::between(parameters.specs(), candidates(file.entries(), &renamed)).into_result()?;
     (renamed.iter().enumerate())
+        .filter(|(_, renamed)| !renamed.computed)
         .try_for_each(|(index, renamed)| copy(parameters, &renamed.name, &read(&mut file, index, renamed.layout)?))
 }
 
-fn renamed(entries: &[Entry]) -> Vec<Renamed> {
+fn renamed(entries: &[Entry], table: NameTable) -> Vec<Renamed> {
     let keys: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-    naming::to_ours(&keys)
+    naming::to_ours(&keys, table)
 }
 
 /// The file's tensors as they will be once their layouts are ours.
@@ -80,7 +82,7 @@ fn candidates(entries: &[Entry], renamed: &[Renamed]) -> Vec<Candidate> {
         shape: renamed.layout.shape_to_ours(&entry.shape).ok_or_else(|| unfit(entry, renamed.layout)),
         kind: entry.kind,
     };
-    entries.iter().zip(renamed).map(candidate).collect()
+    entries.iter().zip(renamed).filter(|(_, renamed)| !renamed.computed).map(candidate).collect()
 }
 
 fn read(file: &mut WeightFile, index: usize, layout: Layout) -> Result<Tensor, WeightsError> {

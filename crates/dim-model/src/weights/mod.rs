@@ -31,5 +31,5 @@ pub use file::{Entry, WeightFile};
 pub use layout::Layout;
 pub use load::{assign, assign_file, load, load_file};
 pub use mismatch::{Misfit, Mismatch};
-pub use naming::Naming;
+pub use naming::{NameTable, Naming, PublishedNames};
 pub use save::{save, save_parameters};

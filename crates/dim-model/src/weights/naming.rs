@@ -12,6 +12,24 @@ pub enum Naming {
     Authors,
 }
 
+/// The names that a network's weights may have in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameTable {
+    /// DiM's: ours or the authors' ([`names`]).
+    Dim,
+    /// Those of a network whose parameters are called here as its authors call them.
+    AsPublished(&'static PublishedNames),
+}
+
+/// What tells the names of a network's checkpoint from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishedNames {
+    /// What may stand before the first dot of a name.
+    pub first_parts: &'static [&'static str],
+    /// Names of what checkpoints hold though the network computes it: they are passed over.
+    pub computed: &'static [&'static str],
+}
+
 /// A key of a file in our names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Renamed {
@@ -19,22 +37,42 @@ pub(super) struct Renamed {
     pub(super) name: String,
     /// How the tensor's layout changes.
     pub(super) layout: Layout,
+    /// Whether the network computes this by itself.
+    pub(super) computed: bool,
+}
+
+impl Renamed {
+    fn same(name: &str) -> Self {
+        Self { name: name.to_owned(), layout: Layout::Same, computed: false }
+    }
 }
 
 /// The keys of a file in our names, in the order of the file.
 ///
-/// A prefix that all keys share, such as `module.` from PyTorch's data parallelism, is taken off first; then the
-/// authors' names are translated, unless more keys are ours already.
-pub(super) fn to_ours(keys: &[&str]) -> Vec<Renamed> {
-    let prefix = foreign_prefix(keys);
-    let bare = || keys.iter().map(|key| &key[prefix.len()..]);
-    let (authors, ours) = (recognised_authors(bare()), recognised_ours(bare()));
-    bare()
-        .map(|key| match names::name_to_ours(key).filter(|_| authors > ours) {
-            Some((name, layout)) => Renamed { name, layout },
-            None => Renamed { name: key.to_owned(), layout: Layout::Same },
-        })
-        .collect()
+/// A prefix that all keys share, such as `module.` from PyTorch's data parallelism, is taken off first; then DiM's authors'
+/// names are translated, unless more keys are ours already.
+pub(super) fn to_ours(keys: &[&str], table: NameTable) -> Vec<Renamed> {
+    match table {
+        NameTable::Dim => {
+            let in_table = |key: &str| names::name_to_ours(key).is_some() || names::name_to_authors(key).is_some();
+            let prefix = foreign_prefix(keys, in_table);
+            let bare = || keys.iter().map(|key| &key[prefix.len()..]);
+            let (authors, ours) = (recognised_authors(bare()), recognised_ours(bare()));
+            bare()
+                .map(|key| match names::name_to_ours(key).filter(|_| authors > ours) {
+                    Some((name, layout)) => Renamed { name, layout, computed: false },
+                    None => Renamed::same(key),
+                })
+                .collect()
+        }
+        NameTable::AsPublished(published) => {
+            let first_part =
+                |key: &str| key.split('.').next().is_some_and(|part| published.first_parts.contains(&part));
+            let prefix = foreign_prefix(keys, first_part);
+            let bare = keys.iter().map(|key| &key[prefix.len()..]);
+            bare.map(|key| Renamed { computed: published.computed.contains(&key), ..Renamed::same(key) }).collect()
+        }
+    }
 }
 
 fn recognised_authors<'a>(keys: impl Iterator<Item = &'a str>) -> usize {
@@ -46,12 +84,12 @@ fn recognised_ours<'a>(keys: impl Iterator<Item = &'a str>) -> usize {
 }
 
 /// The leading dotted parts that all keys share, as few as it takes until some key is in the table; otherwise none.
-fn foreign_prefix<'a>(keys: &[&'a str]) -> &'a str {
+fn foreign_prefix<'a>(keys: &[&'a str], in_table: impl Fn(&str) -> bool) -> &'a str {
     let Some(first) = keys.first() else { return "" };
     let mut prefix = "";
     loop {
         let mut bare = keys.iter().map(|key| &key[prefix.len()..]);
-        if bare.clone().any(|key| names::name_to_ours(key).is_some() || names::name_to_authors(key).is_some()) {
+        if bare.clone().any(&in_table) {
             return prefix;
         }
         let Some(dot) = first[prefix.len()..].find('.') else { return "" };
@@ -68,7 +106,7 @@ mod tests {
     use super::*;
 
     fn renamed(keys: &[&str]) -> Vec<String> {
-        to_ours(keys).into_iter().map(|renamed| renamed.name).collect()
+        to_ours(keys, NameTable::Dim).into_iter().map(|renamed| renamed.name).collect()
     }
 
     #[test]
@@ -103,5 +141,15 @@ mod tests {
             renamed(&["module.label_emb.weight", "label_emb.weight"]),
             ["module.label_emb.weight", "class_embed.token"]
         );
+    }
+
+    #[test]
+    fn published_names_stay_and_what_is_computed_is_told() {
+        const PUBLISHED: PublishedNames = PublishedNames { first_parts: &["blocks", "table"], computed: &["table"] };
+        let keys = ["module.table", "module.blocks.0.weight", "module.label_emb.weight"];
+        let renamed = to_ours(&keys, NameTable::AsPublished(&PUBLISHED));
+        let expected = [("table", true), ("blocks.0.weight", false), ("label_emb.weight", false)];
+        let renamed: Vec<_> = renamed.iter().map(|renamed| (renamed.name.as_str(), renamed.computed)).collect();
+        assert_eq!(renamed, expected);
     }
 }

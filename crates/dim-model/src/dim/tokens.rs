@@ -3,16 +3,8 @@
 use dim_torch::{Parameters, TorchError};
 use tch::Tensor;
 
-use crate::{
-    config::{DimConfig, PADDING, PREFIX, Padding},
-    scan_order::Grid,
-};
-
-/// Sizes of a grid as libtorch counts them.
-pub(crate) fn sizes(grid: Grid) -> (i64, i64) {
-    let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-    (size(grid.rows), size(grid.columns))
-}
+use super::config::{DimConfig, PADDING, PREFIX, Padding};
+use crate::grid::Grid;
 
 /// Builds the sequence: condition tokens, separators, padded grid in raster order.
 pub(crate) struct Sequencer {
@@ -33,7 +25,7 @@ impl Sequencer {
     /// `conditions`: `[batch, 2, d_model]`, `patches`: `[batch, rows, columns, d_model]` → `[batch, token, d_model]`.
     pub(crate) fn assemble(&self, conditions: &Tensor, patches: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
         let (batch, width) = (conditions.size()[0], conditions.size()[2]);
-        let (rows, columns) = sizes(grid);
+        let (rows, columns) = grid.sizes();
         let padding = PADDING as i64;
         let right = self.padding_tokens.f_view([1, 1, padding, width])?.f_expand([batch, rows, -1, -1], false)?;
         let below = self.below(grid)?.f_expand([batch, -1, -1, -1], false)?;
@@ -47,7 +39,7 @@ impl Sequencer {
     /// The padding rows below the grid, `[1, 3, columns + 3, d_model]`.
     fn below(&self, grid: Grid) -> Result<Tensor, TorchError> {
         let width = self.padding_tokens.size()[1];
-        let (_, columns) = sizes(grid);
+        let (_, columns) = grid.sizes();
         let padding = PADDING as i64;
         Ok(match self.padding {
             Padding::Lateral => {
@@ -67,8 +59,8 @@ impl Sequencer {
 /// The patches of the sequence, `[batch, rows, columns, d_model]`: prefix and pads dropped.
 pub(crate) fn patches_of(sequence: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
     let (batch, width) = (sequence.size()[0], sequence.size()[2]);
-    let (rows, columns) = sizes(grid);
-    let (padded_rows, padded_columns) = sizes(grid.padded());
+    let (rows, columns) = grid.sizes();
+    let (padded_rows, padded_columns) = grid.padded().sizes();
     Ok(sequence
         .f_narrow(1, PREFIX as i64, padded_rows * padded_columns)?
         .f_view([batch, padded_rows, padded_columns, width])?

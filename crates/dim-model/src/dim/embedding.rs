@@ -3,10 +3,11 @@
 use dim_torch::{Parameters, TorchError};
 use tch::{Device, Kind, Tensor};
 
-use crate::{config::DimConfig, linear::Linear, scan_order::Grid, specs::TIME_FREQUENCIES};
-
-/// −ln 10⁴, rounded to f32 where it is used.
-const LOG_LOWEST_FREQUENCY: f64 = -9.210_340_371_976_184;
+use super::{config::DimConfig, specs::TIME_FREQUENCIES};
+use crate::{
+    grid::Grid,
+    layers::{Linear, Sinusoid, resized_rows},
+};
 
 /// What the network sees of the time: two sinusoids, always f32.
 pub(crate) struct TimeFeatures {
@@ -16,47 +17,23 @@ pub(crate) struct TimeFeatures {
     pub(crate) embedding: Tensor,
 }
 
-/// The frequencies of the sinusoids.
-///
-/// They are computed once, on the CPU: another device's exponential differs in the last bit of some, which at t near 1000
-/// changes a cosine by 6e-5, and a deep network's output by more than all roundings together.
-pub(crate) struct TimeFrequencies {
-    token: Tensor,
-    embedding: Tensor,
+/// The two sinusoids of a network.
+pub(crate) struct TimeSinusoids {
+    token: Sinusoid,
+    embedding: Sinusoid,
 }
 
-impl TimeFrequencies {
-    /// The frequencies of a network of this configuration, on `device`.
+impl TimeSinusoids {
+    /// The sinusoids of a network of this configuration, on `device`.
     pub(crate) fn new(config: &DimConfig, device: Device) -> Result<Self, TorchError> {
-        Ok(Self {
-            token: frequencies(config.d_model)?.to_device(device),
-            embedding: frequencies(TIME_FREQUENCIES)?.to_device(device),
-        })
+        let embedding = Sinusoid::new(TIME_FREQUENCIES, device)?;
+        Ok(Self { token: Sinusoid::new(config.d_model, device)?, embedding })
     }
 
-    /// The sinusoids of `t`, `[batch]`, in the network's time (0 to 1000).
+    /// Those of `t`, `[batch]`, in the network's time (0 to 1000).
     pub(crate) fn features(&self, t: &Tensor) -> Result<TimeFeatures, TorchError> {
-        Ok(TimeFeatures { token: sinusoids(t, &self.token)?, embedding: sinusoids(t, &self.embedding)? })
+        Ok(TimeFeatures { token: self.token.of(t)?, embedding: self.embedding.of(t)? })
     }
-}
-
-/// `width / 2` frequencies from 1 to almost 10⁻⁴.
-///
-/// The order of the f32 operations, here and in [`sinusoids`], is the authors': at t near 1000 another order changes a cosine
-/// by 7e-5.
-fn frequencies(width: usize) -> Result<Tensor, TorchError> {
-    #[allow(clippy::cast_possible_wrap)]
-    let half = (width / 2) as i64;
-    let index = Tensor::f_arange(half, (Kind::Float, Device::Cpu))?;
-    #[allow(clippy::cast_precision_loss)]
-    let frequencies = (index * LOG_LOWEST_FREQUENCY).f_div_scalar(half as f64)?.f_exp()?;
-    Ok(frequencies)
-}
-
-/// Cosines, then sines, of `t` at these frequencies: `[batch, 2 · frequencies]`.
-fn sinusoids(t: &Tensor, frequencies: &Tensor) -> Result<Tensor, TorchError> {
-    let angles = t.to_kind(Kind::Float).f_unsqueeze(1)?.f_mul(&frequencies.f_unsqueeze(0)?)?;
-    Ok(Tensor::f_cat(&[angles.f_cos()?, angles.f_sin()?], -1)?)
 }
 
 /// The embeddings that condition the network.
@@ -117,23 +94,8 @@ impl PositionTable {
         Ok(Self { table: parameters.get("position_table")?, grid: config.table_grid() })
     }
 
-    /// `[1, 2 + patches, d_model]` for `grid`: the table itself where the grids agree, else its patches resized
-    /// bilinearly (half-pixel centres, no antialiasing).
+    /// `[1, 2 + patches, d_model]` for `grid`.
     pub(crate) fn rows(&self, grid: Grid) -> Result<Tensor, TorchError> {
-        let table = self.table.f_unsqueeze(0)?;
-        if grid == self.grid {
-            return Ok(table);
-        }
-        let width = self.table.size()[1];
-        let [old_rows, old_columns, rows, columns] = [self.grid.rows, self.grid.columns, grid.rows, grid.columns]
-            .map(|size| i64::try_from(size).unwrap_or(i64::MAX));
-        let patches = table.f_narrow(1, 2, old_rows * old_columns)?;
-        let resized = patches
-            .f_view([1, old_rows, old_columns, width])?
-            .f_permute([0, 3, 1, 2])?
-            .f_upsample_bilinear2d([rows, columns], false, None, None)?
-            .f_permute([0, 2, 3, 1])?
-            .f_reshape([1, rows * columns, width])?;
-        Ok(Tensor::f_cat(&[table.f_narrow(1, 0, 2)?, resized], 1)?)
+        resized_rows(&self.table.f_unsqueeze(0)?, 2, self.grid, grid)
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::{ConfigError, DimConfig, LongSkip, Padding};
+use super::{DimConfig, LongSkip, Padding};
+use crate::ConfigError;
 
 impl DimConfig {
     /// Reads the fields that change the forward pass; the others have no effect in any published configuration.
@@ -52,7 +53,7 @@ impl DimConfig {
             config.pointer("/num_patches/0").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
         let image_size = table.map_or(result.image_size, |patches| patches.isqrt() * patch_size);
         let result = Self { padding, image_size, ..result };
-        result.validate()?;
+        result.check()?;
         Ok(result)
     }
 

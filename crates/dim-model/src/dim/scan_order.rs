@@ -2,31 +2,17 @@
 
 use dim_torch::TokenMap;
 
-use crate::config::{PADDING, PREFIX};
-
-/// A grid of patches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Grid {
-    /// Patches from top to bottom.
-    pub rows: usize,
-    /// Patches from left to right.
-    pub columns: usize,
-}
+use super::config::{PADDING, PREFIX};
+use crate::grid::Grid;
 
 impl Grid {
-    /// Number of patches.
-    #[must_use]
-    pub fn patches(self) -> usize {
-        self.rows * self.columns
-    }
-
-    /// The grid with its padding tokens at the right and below.
+    /// The grid with DiM's padding tokens at the right and below.
     #[must_use]
     pub fn padded(self) -> Self {
         Self { rows: self.rows + PADDING, columns: self.columns + PADDING }
     }
 
-    /// Tokens of the whole sequence: prefix and padded grid.
+    /// Tokens of DiM's whole sequence: prefix and padded grid.
     #[must_use]
     pub fn tokens(self) -> usize {
         PREFIX + self.padded().patches()

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::scan_order::Grid;
+use crate::{ConfigError, config_checks::Checks, grid::Grid};
 
 /// Extra tokens at the end of every row and below the grid: the width of the padding.
 pub(crate) const PADDING: usize = 3;
@@ -79,14 +79,6 @@ const fn default_d_conv() -> usize {
 
 const fn default_expand() -> usize {
     2
-}
-
-/// Every problem of a configuration at once.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the model's configuration does not work:\n  {}", problems.join("\n  "))]
-pub struct ConfigError {
-    /// One sentence a problem.
-    pub problems: Vec<String>,
 }
 
 impl DimConfig {
@@ -183,13 +175,12 @@ impl DimConfig {
     /// The patch grid that the position table is made for.
     #[must_use]
     pub fn table_grid(&self) -> Grid {
-        let side = self.image_size / self.patch_size;
-        Grid { rows: side, columns: side }
+        Grid::square(self.image_size / self.patch_size)
     }
 
     /// The label that means "no class".
     #[must_use]
-    pub fn null_class(&self) -> usize {
+    pub fn null_label(&self) -> usize {
         self.classes
     }
 
@@ -199,12 +190,14 @@ impl DimConfig {
         self.depth - (self.depth - 1) / 2
     }
 
-    /// Checks every field.
-    ///
-    /// # Errors
-    /// All problems at once, each naming the field, what it must be and what it is.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let positive = [
+    /// The patch grid of an input of these sides.
+    pub(super) fn grid(&self, height: usize, width: usize) -> Grid {
+        Grid { rows: height / self.patch_size, columns: width / self.patch_size }
+    }
+
+    /// Every problem of the fields at once.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let mut checks = Checks::positive(&[
             ("image_size", self.image_size),
             ("in_channels", self.in_channels),
             ("patch_size", self.patch_size),
@@ -212,28 +205,18 @@ impl DimConfig {
             ("d_state", self.d_state),
             ("d_conv", self.d_conv),
             ("expand", self.expand),
-        ];
-        let mut problems: Vec<String> = positive
-            .iter()
-            .filter(|(_, value)| *value == 0)
-            .map(|(name, _)| format!("`{name}` must be at least 1, got 0"))
-            .collect();
-        if self.patch_size > 0 && !self.image_size.is_multiple_of(self.patch_size) {
-            problems.push(format!(
-                "`image_size` must be a multiple of `patch_size` = {}, got {}",
-                self.patch_size, self.image_size
-            ));
-        }
-        if !self.d_model.is_multiple_of(2) {
-            problems.push(format!("`d_model` must be even (half sines, half cosines), got {}", self.d_model));
-        }
-        if self.depth < 3 || self.depth.is_multiple_of(2) {
-            problems.push(format!(
+        ]);
+        checks.multiple("image_size", self.image_size, "patch_size", self.patch_size);
+        checks.require(self.d_model.is_multiple_of(2), || {
+            format!("`d_model` must be even (half sines, half cosines), got {}", self.d_model)
+        });
+        checks.require(self.depth >= 3 && !self.depth.is_multiple_of(2), || {
+            format!(
                 "`depth` must be odd and at least 3 (a middle block between encoder and decoder), got {}",
                 self.depth
-            ));
-        }
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+            )
+        });
+        checks.into_result()
     }
 }
 
@@ -244,7 +227,7 @@ mod tests {
     #[test]
     fn presets_are_valid_and_found_by_name() {
         for (name, preset) in DimConfig::PRESETS {
-            assert_eq!(preset().validate(), Ok(()), "{name}");
+            assert_eq!(preset().check(), Ok(()), "{name}");
             assert_eq!(DimConfig::named(name), Some(preset()));
         }
         assert_eq!(DimConfig::named("dim_xl_2"), None);
@@ -253,7 +236,7 @@ mod tests {
     #[test]
     fn every_problem_is_reported_at_once() {
         let config = DimConfig { image_size: 9, depth: 4, d_state: 0, d_model: 33, ..DimConfig::tiny() };
-        let error = config.validate().expect_err("four problems");
+        let error = config.check().expect_err("four problems");
         assert_eq!(error.problems.len(), 4, "{error}");
         assert!(error.to_string().contains("multiple of `patch_size` = 2, got 9"), "{error}");
     }

@@ -1,14 +1,16 @@
 //! One block: norm, modulation, Mamba, gate, residual; in the decoder a long skip first. Source: DiM, figure 2.
 
-use dim_torch::{Parameters, TokenMap, TorchError, ops::GatedBranch};
+use dim_torch::{Parameters, TokenMap, TorchError};
 use tch::{Kind, Tensor};
 
-use crate::{
+use super::{
     config::{DimConfig, LongSkip},
-    dim::{Observer, Precision},
-    linear::Linear,
     mamba::Mamba,
-    norm::{RmsNorm, settle},
+};
+use crate::{
+    Precision,
+    layers::{Branch, Linear, Norm, Stream},
+    observer::Observer,
 };
 
 /// The linear map that joins the stream with a long skip. There is no bypass: it replaces the stream.
@@ -31,45 +33,11 @@ impl Join {
     }
 }
 
-/// The residual stream, `[batch, token, d_model]` f32, and what the last block has still to add to it: the next one's norm
-/// does that as it reads.
-pub(crate) struct Stream {
-    x: Tensor,
-    branch: Option<Branch>,
-}
-
-/// A Mamba layer's output, `[batch, token, d_model]`, and its gate, `[batch, d_model]`: together (1 + gate) output.
-struct Branch {
-    output: Tensor,
-    gate: Tensor,
-}
-
-impl Branch {
-    fn gated(&self) -> GatedBranch<'_> {
-        GatedBranch { y: &self.output, gate: Some(&self.gate), gate_offset: 1.0 }
-    }
-}
-
-impl Stream {
-    /// A stream to which nothing is to be added.
-    pub(crate) fn new(x: Tensor) -> Self {
-        Self { x, branch: None }
-    }
-
-    /// The stream with everything added, in `kind`: f32, or that of the network's products.
-    pub(crate) fn settle(self, kind: Kind) -> Result<Tensor, TorchError> {
-        match &self.branch {
-            Some(branch) => settle(&self.x, &branch.gated(), kind),
-            None => Ok(self.x.to_kind(kind)),
-        }
-    }
-}
-
 /// One block of the network.
 pub(crate) struct Block {
     name: String,
     join: Option<Join>,
-    norm: RmsNorm,
+    norm: Norm,
     modulation_table: Tensor,
     mamba: Mamba,
 }
@@ -91,7 +59,7 @@ impl Block {
         };
         Ok(Self {
             join,
-            norm: RmsNorm::new(parameters, &format!("{name}.norm"))?,
+            norm: Norm::rms(parameters, &format!("{name}.norm"))?,
             modulation_table: parameters.get(&format!("{name}.modulation_table"))?,
             mamba: Mamba::new(parameters, config, &format!("{name}.mamba"))?,
             name,
@@ -119,8 +87,7 @@ impl Block {
         let modulation = modulation.f_add(&self.modulation_table)?;
         let row = |index| modulation.f_select(1, index);
         let (shift, scale, gate) = (row(0)?, row(1)?, row(2)?);
-        let branch = stream.branch.as_ref().map(Branch::gated);
-        let (entered, input) = self.norm.modulate(&stream.x, branch, (&shift, &scale), precision.kind())?;
+        let (entered, input) = self.norm.modulate(stream, Some((&shift, &scale)), precision.kind())?;
         let output = self.mamba.forward(&input, token_map, precision)?;
         if observe.looks() {
             let output = output.to_kind(Kind::Float);
@@ -129,7 +96,8 @@ impl Block {
             observe.see(|| format!("{}.hidden", self.name), &(gate.f_unsqueeze(1)? + 1.0).f_mul(&output)?);
             observe.see(|| format!("{}.residual", self.name), &entered);
         }
-        let left = Stream { x: entered.shallow_clone(), branch: Some(Branch { output, gate }) };
+        let left =
+            Stream { x: entered.shallow_clone(), branch: Some(Branch { output, gate: Some(gate), gate_offset: 1.0 }) };
         Ok((entered, left))
     }
 }

@@ -6,7 +6,8 @@ use dim_torch::{
 };
 use tch::Tensor;
 
-use crate::{config::DimConfig, dim::Precision, linear::Linear};
+use super::config::DimConfig;
+use crate::{Precision, layers::Linear};
 
 /// One Mamba layer.
 pub(crate) struct Mamba {

@@ -1,0 +1,286 @@
+//! The network: from a noisy image, its time and its class to the predicted noise.
+
+mod authors_config;
+mod block;
+mod config;
+mod cost;
+mod embedding;
+mod init;
+mod mamba;
+mod scan_order;
+mod skip_tuning;
+mod specs;
+mod tokens;
+
+use std::sync::{Mutex, PoisonError};
+
+use dim_torch::{ParameterSpec, Parameters, TokenMap, TorchError};
+use tch::{Kind, Tensor};
+
+pub use config::{DimConfig, LongSkip, Padding};
+pub(crate) use embedding::TimeFeatures;
+pub use scan_order::{ScanDirection, directions};
+pub use skip_tuning::SkipTuning;
+
+use crate::{
+    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision,
+    grid::{Grid, check_times, grid_of_input, labels},
+    init::initialise,
+    layers::{Linear, Norm, PatchEmbed, Stream, unpatchify},
+    observer::Observer,
+};
+use block::Block;
+use embedding::{Conditioning, PositionTable, TimeSinusoids};
+use tokens::{LocalConv, Sequencer, patches_of};
+
+/// Choices of one forward pass that training does not make.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ForwardOptions {
+    /// Scales the long skips.
+    pub skip_tuning: Option<SkipTuning>,
+}
+
+/// Diffusion Mamba. Its tensors are views of the [`Parameters`] that it owns.
+pub struct Dim {
+    config: DimConfig,
+    precision: Precision,
+    parameters: Parameters,
+    patch_embed: PatchEmbed,
+    time_sinusoids: TimeSinusoids,
+    conditioning: Conditioning,
+    position_table: PositionTable,
+    sequencer: Sequencer,
+    local_conv_in: LocalConv,
+    blocks: Vec<Block>,
+    directions: Vec<ScanDirection>,
+    local_conv_out: LocalConv,
+    norm_out: Norm,
+    output_modulation: Linear,
+    output_proj: Linear,
+    /// The token maps of the grid seen last: a run hardly ever changes its size.
+    token_maps: Mutex<Option<(Grid, [TokenMap; 4])>>,
+}
+
+impl Dim {
+    /// The network of `config` over `parameters`, which must be those of [`DimConfig::parameter_specs`].
+    ///
+    /// # Errors
+    /// An invalid configuration, or a parameter that is missing.
+    pub fn new(config: DimConfig, parameters: Parameters) -> Result<Self, ModelError> {
+        config.check()?;
+        let blocks =
+            (0..config.depth).map(|index| Block::new(&parameters, &config, index)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            precision: Precision::F32,
+            patch_embed: PatchEmbed::new(&parameters, "patch_embed")?,
+            time_sinusoids: TimeSinusoids::new(&config, parameters.values().device())?,
+            conditioning: Conditioning::new(&parameters)?,
+            position_table: PositionTable::new(&parameters, &config)?,
+            sequencer: Sequencer::new(&parameters, &config)?,
+            local_conv_in: LocalConv::new(&parameters, "local_conv_in")?,
+            blocks,
+            directions: directions(config.depth),
+            local_conv_out: LocalConv::new(&parameters, "local_conv_out")?,
+            norm_out: Norm::rms(&parameters, "norm_out")?,
+            output_modulation: Linear::new(&parameters, "output.modulation")?,
+            output_proj: Linear::new(&parameters, "output.proj")?,
+            token_maps: Mutex::new(None),
+            config,
+            parameters,
+        })
+    }
+
+    /// Chooses what the wide products are computed in.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The network's sizes.
+    #[must_use]
+    pub fn config(&self) -> &DimConfig {
+        &self.config
+    }
+
+    /// As [`Backbone::forward`], with choices that training does not make.
+    ///
+    /// # Errors
+    /// As [`Backbone::forward`].
+    pub fn forward_with(
+        &self,
+        x: &Tensor,
+        t: &Tensor,
+        class: Option<&Tensor>,
+        options: ForwardOptions,
+    ) -> Result<Tensor, ModelError> {
+        let time = self.time_features(t)?;
+        self.run(x, &time, class, options, &mut Observer(None))
+    }
+
+    /// The sinusoids of `t`, `[batch]`.
+    pub(crate) fn time_features(&self, t: &Tensor) -> Result<TimeFeatures, TorchError> {
+        self.time_sinusoids.features(t)
+    }
+
+    /// The forward pass, from the sinusoids on.
+    pub(crate) fn run(
+        &self,
+        x: &Tensor,
+        time: &TimeFeatures,
+        class: Option<&Tensor>,
+        options: ForwardOptions,
+        observe: &mut Observer,
+    ) -> Result<Tensor, ModelError> {
+        let grid = grid_of_input(x, self.config.in_channels, self.config.patch_size)?;
+        let (rows, columns) = grid.sizes();
+        check_times(&time.token, x)?;
+        let class = labels(class, Some(self.config.null_label()), x)?;
+
+        let condition = self.conditioning.forward(time, &class)?;
+        let patches = self.patch_embed.forward(x, grid)?;
+        let condition_tokens = Tensor::f_stack(&[&time.token, &condition.class_token], 1)?;
+        observe.see(|| "patch_embed".into(), &patches);
+        observe.see(|| "time_embed.features".into(), &time.embedding);
+        observe.see(|| "time_token".into(), &time.token);
+        observe.see(|| "class_token".into(), &condition.class_token);
+        observe.see(|| "condition".into(), &condition.embedding);
+        observe.see(|| "modulation".into(), &condition.modulation);
+
+        let tokens = Tensor::f_cat(&[condition_tokens, patches], 1)?.f_add(&self.position_table.rows(grid)?)?;
+        observe.see(|| "tokens".into(), &tokens);
+        let patches = tokens.f_narrow(1, 2, rows * columns)?.f_unflatten(1, [rows, columns])?;
+        let patches = self.local_conv_in.forward(&patches)?;
+        let sequence = self.sequencer.assemble(&tokens.f_narrow(1, 0, 2)?, &patches, grid)?;
+        observe.see(|| "sequence".into(), &sequence);
+
+        let stream = self.run_blocks(sequence, &condition.modulation, grid, options, observe)?;
+
+        let patches = self.local_conv_out.forward(&patches_of(&stream, grid)?)?.f_flatten(1, 2)?;
+        observe.see(|| "local_conv_out".into(), &patches);
+        if observe.looks() {
+            observe.see(|| "norm_out".into(), &self.norm_out.forward(&patches)?);
+        }
+        let modulation = time.token.f_add(&condition.class_token)?.f_silu()?;
+        let modulation = self.output_modulation.forward(&modulation, Kind::Float)?;
+        observe.see(|| "output.modulation".into(), &modulation);
+        let halves = modulation.f_chunk(2, -1)?;
+        let patches = Stream::new(patches);
+        let (_, modulated) = self.norm_out.modulate(&patches, Some((&halves[0], &halves[1])), Kind::Float)?;
+        let output = self.output_proj.forward(&modulated, Kind::Float)?;
+        observe.see(|| "output.proj".into(), &output);
+        Ok(unpatchify(&output, grid, self.config.patch_size)?)
+    }
+
+    /// The blocks, encoder to decoder; skips are handed over last in, first out.
+    fn run_blocks(
+        &self,
+        sequence: Tensor,
+        modulation: &Tensor,
+        grid: Grid,
+        options: ForwardOptions,
+        observe: &mut Observer,
+    ) -> Result<Tensor, TorchError> {
+        let kind = self.precision.kind();
+        let maps = self.token_maps(grid);
+        let first_decoder_block = self.config.first_decoder_block();
+        let mut stream = Stream::new(sequence);
+        let mut skips = Vec::new();
+        for (index, (block, direction)) in self.blocks.iter().zip(&self.directions).enumerate() {
+            if index >= first_decoder_block {
+                // Only linear maps read it: those of this block and, of the last encoder block's stream, as a skip.
+                let settled = stream.settle(kind)?;
+                if index == first_decoder_block {
+                    skips.push(settled.shallow_clone());
+                }
+                let mut skip = skips.pop().unwrap_or_else(|| settled.shallow_clone());
+                if let Some(tuning) = options.skip_tuning {
+                    // Not in place: a skip shares its memory with the stream that it was taken from.
+                    skip = &skip * tuning.weight(index, first_decoder_block, self.config.depth);
+                }
+                stream = Stream::new(block.join(settled, &skip, kind)?);
+            }
+            let (entered, left) =
+                block.forward(&stream, modulation, &maps[*direction as usize], self.precision, observe)?;
+            // What enters a block is what the one before it has put out; the first block's output is no skip.
+            if (2..first_decoder_block).contains(&index) {
+                skips.push(entered);
+            }
+            stream = left;
+        }
+        stream.settle(Kind::Float)
+    }
+
+    fn token_maps(&self, grid: Grid) -> [TokenMap; 4] {
+        // A poisoned lock only means that another thread panicked here; the maps are rebuilt or whole.
+        let mut cached = self.token_maps.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*cached {
+            Some((known, maps)) if *known == grid => maps.clone(),
+            _ => {
+                let maps = ScanDirection::ALL.map(|direction| direction.token_map(grid));
+                *cached = Some((grid, maps.clone()));
+                maps
+            }
+        }
+    }
+}
+
+impl Backbone for Dim {
+    fn forward(&self, x: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, ModelError> {
+        self.forward_with(x, t, class, ForwardOptions::default())
+    }
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn initialise(&self, seed: u64) -> Result<(), ModelError> {
+        initialise(&self.parameters, |spec| init::rule(spec, &self.config), seed)
+    }
+}
+
+impl BackboneConfig for DimConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.check()
+    }
+
+    fn parameter_specs(&self) -> Vec<ParameterSpec> {
+        specs::parameter_specs(self)
+    }
+
+    fn build(&self, parameters: Parameters, precision: Precision) -> Result<Box<dyn Backbone>, ModelError> {
+        Ok(Box::new(Dim::new(self.clone(), parameters)?.with_precision(precision)))
+    }
+
+    fn image_size(&self) -> usize {
+        self.image_size
+    }
+
+    fn with_image_size(&self, image_size: usize) -> Self {
+        Self { image_size, ..self.clone() }
+    }
+
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn null_class(&self) -> Option<usize> {
+        Some(self.null_label())
+    }
+
+    fn size_multiple(&self) -> usize {
+        self.patch_size
+    }
+
+    fn tokens(&self, height: usize, width: usize) -> usize {
+        self.grid(height, width).tokens()
+    }
+
+    fn cost(&self, height: usize, width: usize) -> Cost {
+        cost::cost(self, self.grid(height, width))
+    }
+}

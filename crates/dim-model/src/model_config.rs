@@ -1,0 +1,150 @@
+//! Which network, and its sizes.
+
+use dim_torch::{ParameterSpec, Parameters};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Backbone, BackboneConfig, ConfigError, Cost, DimConfig, DitConfig, ModelError, Precision, UvitConfig, dit, uvit,
+    weights::NameTable,
+};
+
+/// The sizes of any of the networks, told apart by the field `backbone`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "backbone", rename_all = "snake_case")]
+pub enum ModelConfig {
+    /// Diffusion Mamba.
+    Dim(DimConfig),
+    /// The diffusion transformer.
+    Dit(DitConfig),
+    /// The vision transformer with long skips.
+    Uvit(UvitConfig),
+}
+
+impl ModelConfig {
+    /// The preset called `name`, such as `dim_l_2` or `dit_xl_2`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let uvit = || UvitConfig::PRESETS.iter().find(|(known, _)| *known == name).map(|(_, preset)| preset());
+        DimConfig::named(name)
+            .map(Self::Dim)
+            .or_else(|| DitConfig::named(name).map(Self::Dit))
+            .or_else(|| uvit().map(Self::Uvit))
+    }
+
+    /// The names of all presets.
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        let dim = DimConfig::PRESETS.iter().map(|(name, _)| (*name).to_owned());
+        let uvit = UvitConfig::PRESETS.iter().map(|(name, _)| (*name).to_owned());
+        dim.chain(DitConfig::names()).chain(uvit).collect()
+    }
+
+    /// The field `backbone`.
+    #[must_use]
+    pub fn backbone(&self) -> &'static str {
+        match self {
+            Self::Dim(_) => "dim",
+            Self::Dit(_) => "dit",
+            Self::Uvit(_) => "uvit",
+        }
+    }
+
+    /// The names that the network's weights have elsewhere.
+    #[must_use]
+    pub fn name_table(&self) -> NameTable {
+        match self {
+            Self::Dim(_) => NameTable::Dim,
+            Self::Dit(_) => NameTable::AsPublished(&dit::PUBLISHED_NAMES),
+            Self::Uvit(_) => NameTable::AsPublished(&uvit::PUBLISHED_NAMES),
+        }
+    }
+
+    fn sizes(&self) -> &dyn BackboneConfig {
+        match self {
+            Self::Dim(config) => config,
+            Self::Dit(config) => config,
+            Self::Uvit(config) => config,
+        }
+    }
+}
+
+impl BackboneConfig for ModelConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.sizes().validate()
+    }
+
+    fn parameter_specs(&self) -> Vec<ParameterSpec> {
+        self.sizes().parameter_specs()
+    }
+
+    fn build(&self, parameters: Parameters, precision: Precision) -> Result<Box<dyn Backbone>, ModelError> {
+        self.sizes().build(parameters, precision)
+    }
+
+    fn image_size(&self) -> usize {
+        self.sizes().image_size()
+    }
+
+    fn with_image_size(&self, image_size: usize) -> Self {
+        match self {
+            Self::Dim(config) => Self::Dim(config.with_image_size(image_size)),
+            Self::Dit(config) => Self::Dit(config.with_image_size(image_size)),
+            Self::Uvit(config) => Self::Uvit(config.with_image_size(image_size)),
+        }
+    }
+
+    fn in_channels(&self) -> usize {
+        self.sizes().in_channels()
+    }
+
+    fn classes(&self) -> usize {
+        self.sizes().classes()
+    }
+
+    fn null_class(&self) -> Option<usize> {
+        self.sizes().null_class()
+    }
+
+    fn size_multiple(&self) -> usize {
+        self.sizes().size_multiple()
+    }
+
+    fn tokens(&self, height: usize, width: usize) -> usize {
+        self.sizes().tokens(height, width)
+    }
+
+    fn cost(&self, height: usize, width: usize) -> Cost {
+        self.sizes().cost(height, width)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_found_is_valid_and_says_its_backbone() {
+        for name in ModelConfig::names() {
+            let config = ModelConfig::named(&name).expect("a known name");
+            assert_eq!(config.validate(), Ok(()), "{name}");
+            let prefix = if name == "tiny" { "dim" } else { name.split('_').next().unwrap_or_default() };
+            assert_eq!(config.backbone(), prefix);
+            let json = serde_json::to_value(&config).expect("plain fields");
+            assert_eq!(json["backbone"], prefix);
+            assert_eq!(serde_json::from_value::<ModelConfig>(json).expect("what was written"), config);
+        }
+        assert_eq!(ModelConfig::named("sd_3"), None);
+    }
+
+    #[test]
+    fn another_image_size_changes_nothing_else() {
+        for name in ModelConfig::names() {
+            let config = ModelConfig::named(&name).expect("a known name");
+            let size = 2 * config.image_size();
+            let other = config.with_image_size(size);
+            assert_eq!(other.image_size(), size);
+            assert_eq!(other.with_image_size(config.image_size()), config);
+            assert!(other.tokens(size, size) > config.tokens(config.image_size(), config.image_size()));
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! In what a network computes.
+
+use tch::Kind;
+
+/// In what the wide products are computed; norms, states, modulation and the residual stream are always f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Everything in f32.
+    F32,
+    /// Products, convolutions and scan inputs in bf16.
+    Bf16,
+    /// As [`Precision::Bf16`], but convolution and scan compute in f32 between the same roundings: the plain low-precision
+    /// evaluation that [`crate::verify`] measures the kernels of bf16 by. Runs on every device.
+    Bf16Plain,
+}
+
+impl Precision {
+    /// Of the wide products and of what lies between them and the kernels.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::Bf16 | Self::Bf16Plain => Kind::BFloat16,
+        }
+    }
+
+    /// Of what the kernels of convolution and scan read and write.
+    pub(crate) fn kernel_kind(self) -> Kind {
+        match self {
+            Self::F32 | Self::Bf16Plain => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+        }
+    }
+}
