@@ -1,11 +1,12 @@
 //! Which network, and its sizes.
 
-use dim_torch::{ParameterSpec, Parameters};
+use dim_torch::{ParameterSpec, Parameters, TorchError};
 use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
 use crate::{
-    Backbone, BackboneConfig, ConfigError, Cost, DimConfig, DitConfig, ModelError, Precision, UvitConfig, dit, uvit,
-    weights::NameTable,
+    Backbone, BackboneConfig, ConfigError, Cost, DimConfig, DitConfig, ModelError, Precision, UvitConfig, dit,
+    grid::Grid, layers::resized_table, uvit, weights::NameTable,
 };
 
 /// The sizes of any of the networks, told apart by the field `backbone`.
@@ -21,6 +22,9 @@ pub enum ModelConfig {
 }
 
 impl ModelConfig {
+    /// The values of the field `backbone`.
+    pub const BACKBONES: [&'static str; 3] = ["dim", "dit", "uvit"];
+
     /// The preset called `name`, such as `dim_l_2` or `dit_xl_2`.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
@@ -57,6 +61,21 @@ impl ModelConfig {
             Self::Dit(_) => NameTable::AsPublished(&dit::PUBLISHED_NAMES),
             Self::Uvit(_) => NameTable::AsPublished(&uvit::PUBLISHED_NAMES),
         }
+    }
+
+    /// The weights called `name` of a network made for another image size, as this network needs them: its table of positions,
+    /// if that is learned, resized bilinearly; `None` for all else.
+    ///
+    /// # Errors
+    /// An error of libtorch.
+    pub fn resized(&self, name: &str, weights: &Tensor) -> Result<Option<Tensor>, TorchError> {
+        let (table, prefix) = match self {
+            Self::Dim(_) => ("position_table", 2),
+            Self::Uvit(config) => ("pos_embed", config.extra_tokens()),
+            Self::Dit(_) => return Ok(None), // computed for any grid
+        };
+        let side = self.image_size() / self.size_multiple();
+        if name == table { resized_table(weights, prefix, Grid::square(side)) } else { Ok(None) }
     }
 
     fn sizes(&self) -> &dyn BackboneConfig {
@@ -129,6 +148,7 @@ mod tests {
             assert_eq!(config.validate(), Ok(()), "{name}");
             let prefix = if name == "tiny" { "dim" } else { name.split('_').next().unwrap_or_default() };
             assert_eq!(config.backbone(), prefix);
+            assert!(ModelConfig::BACKBONES.contains(&prefix));
             let json = serde_json::to_value(&config).expect("plain fields");
             assert_eq!(json["backbone"], prefix);
             assert_eq!(serde_json::from_value::<ModelConfig>(json).expect("what was written"), config);

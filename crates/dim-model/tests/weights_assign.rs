@@ -4,8 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use dim_model::{
-    BackboneConfig,
-    DimConfig,
+    BackboneConfig, DimConfig,
     weights::{self, NameTable, Naming, WeightFile, WeightsError, names},
 };
 use dim_torch::Parameters;

@@ -1,19 +1,51 @@
 //! The network as samplers and objectives see it.
 
 use dim_diffusion::{Denoiser, DiffusionError};
-use dim_model::Dim;
+use dim_model::{Backbone, BackboneConfig, ModelConfig, ModelError, Precision};
+use dim_torch::Parameters;
 use tch::Tensor;
 
-/// A [`Dim`] as a [`Denoiser`].
-#[derive(Clone, Copy)]
-pub struct Network<'a>(pub &'a Dim);
+/// A network with its sizes, as a [`Denoiser`].
+pub struct Network {
+    config: ModelConfig,
+    backbone: Box<dyn Backbone>,
+}
 
-impl Denoiser for Network<'_> {
+impl Network {
+    /// The network of `config` over `parameters`.
+    ///
+    /// # Errors
+    /// As [`BackboneConfig::build`].
+    pub fn new(config: ModelConfig, parameters: Parameters, precision: Precision) -> Result<Self, ModelError> {
+        let backbone = config.build(parameters, precision)?;
+        Ok(Self { config, backbone })
+    }
+
+    /// Its sizes.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Its parameters.
+    pub fn parameters(&self) -> &Parameters {
+        self.backbone.parameters()
+    }
+
+    /// Draws fresh weights from `seed`.
+    ///
+    /// # Errors
+    /// An error of libtorch.
+    pub fn initialise(&self, seed: u64) -> Result<(), ModelError> {
+        self.backbone.initialise(seed)
+    }
+}
+
+impl Denoiser for Network {
     fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
-        self.0.forward(x_t, t, class).map_err(DiffusionError::denoiser)
+        self.backbone.forward(x_t, t, class).map_err(DiffusionError::denoiser)
     }
 
     fn null_class(&self) -> Option<i64> {
-        i64::try_from(self.0.config().null_class()).ok()
+        self.config.null_class().and_then(|class| i64::try_from(class).ok())
     }
 }

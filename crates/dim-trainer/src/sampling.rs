@@ -7,7 +7,7 @@ use dim_diffusion::guidance::ClassifierFreeGuidance;
 use dim_diffusion::noise::{NoiseStream, SampleNoise};
 use dim_diffusion::sampler::{Sampler, SamplerInputs, Step};
 use dim_diffusion::schedule::{NoiseSchedule, ScaledLinear, VpSde};
-use dim_model::Dim;
+use dim_model::BackboneConfig;
 use tch::{Kind, Tensor};
 
 use crate::config::Schedule;
@@ -41,16 +41,15 @@ pub struct Request {
 /// # Errors
 /// [`TrainerError::Diffusion`].
 pub fn sample(
-    dim: &Dim,
+    network: &Network,
     request: &Request,
     mut observer: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Tensor, TrainerError> {
     let _no_grad = tch::no_grad_guard();
-    let network = Network(dim);
-    let guided = ClassifierFreeGuidance::new(&network, request.cfg_scale)?;
+    let guided = ClassifierFreeGuidance::new(network, request.cfg_scale)?;
     let schedule = build_schedule(request.schedule);
-    let device = dim.parameters().device();
-    let shape = [dim.config().in_channels, request.size[0], request.size[1]].map(|size| size as i64);
+    let device = network.parameters().device();
+    let shape = [network.config().in_channels(), request.size[0], request.size[1]].map(|size| size as i64);
 
     let indices: Vec<u64> = (0..request.count as u64).collect();
     let batches: Vec<&[u64]> = indices.chunks(request.batch_size.max(1)).collect();

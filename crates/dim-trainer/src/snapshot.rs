@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dim_model::weights::{self, Naming, WeightFile};
-use dim_torch::Parameters;
 
 use crate::config::Config;
+use crate::denoiser::Network;
 use crate::error::TrainerError;
 use crate::train::{TrainState, checkpoint};
 
@@ -37,17 +37,17 @@ pub fn save(path: &Path, state: &TrainState, config: &Config, classes: &[String]
     Ok(weights::save_parameters(path, state.ema.parameters(), Naming::Ours, &metadata)?)
 }
 
-/// Reads a file of weights into a network's parameters: safetensors or PyTorch, under our names or the authors'; of a checkpoint the
+/// Reads a file of weights into a network: safetensors or PyTorch, under our names or the authors'; of a checkpoint the
 /// moving average.
 ///
 /// # Errors
 /// [`TrainerError::Weights`] with every missing, unexpected and wrongly shaped key at once.
-pub fn load(path: &Path, parameters: &Parameters) -> Result<(), TrainerError> {
+pub fn load(path: &Path, network: &Network) -> Result<(), TrainerError> {
     let file = WeightFile::open(path)?;
     if checkpoint::is_checkpoint(file.metadata()) {
-        return checkpoint::load_weights(path, parameters, "ema");
+        return checkpoint::load_weights(path, network.parameters(), "ema");
     }
-    Ok(weights::assign_file(parameters, file)?)
+    Ok(weights::assign_file(network.parameters(), file, network.config().name_table())?)
 }
 
 /// What can be known of a file of weights: its own configuration, or the one at `config` if that is given.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use dim_model::BackboneConfig;
 use dim_trainer::config::{Autoencoder, Config};
 
 fn folder() -> PathBuf {
@@ -101,6 +102,6 @@ fn latent_models_take_images_of_the_right_size() {
     {
         let config = load(name);
         assert_eq!(config.data_size(), size, "{name}");
-        assert_eq!(config.autoencoder.as_ref().map(Autoencoder::channels), Some(config.model.in_channels), "{name}");
+        assert_eq!(config.autoencoder.as_ref().map(Autoencoder::channels), Some(config.model.in_channels()), "{name}");
     }
 }

@@ -80,6 +80,28 @@ fn network_without_classes_is_trained_and_sampled() {
 }
 
 #[test]
+fn transformers_are_trained_resumed_and_sampled_as_dim_is() {
+    for preset in ["dit_tiny", "uvit_tiny"] {
+        let place = Place::new();
+        let settings = [format!("model.preset={preset}"), "model.classes=2".into(), "sample.every_images=16".into()]
+            .map(|setting| setting);
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting.as_str()]).collect();
+        place.train("whole", &[&settings[..], &["--set", "train.images=16"]].concat());
+        place.train("cut", &[&settings[..], &["--set", "train.images=8"]].concat());
+        place.train("cut", &[&settings[..], &["--set", "train.images=16", "--resume"]].concat());
+        let snapshot = |run: &str| fs::read(place.path(run).join("snapshots/000000000016.safetensors")).unwrap();
+        assert!(snapshot("whole") == snapshot("cut"), "{preset}: the weights differ");
+        let drawn = picture(&place.path("whole/samples/000000000016.png"));
+        assert_eq!(sample(&place, &["--weights", "whole/snapshots/000000000016.safetensors"]), drawn, "{preset}");
+        place.fails(
+            &["sample", "--weights", "whole/snapshots/000000000016.safetensors", "--size", "9x8"],
+            2,
+            &["multiple"],
+        );
+    }
+}
+
+#[test]
 fn training_starts_from_given_weights() {
     let place = Place::new();
     place.train("first", &["--set", "train.images=8"]);

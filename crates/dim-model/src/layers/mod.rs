@@ -14,6 +14,6 @@ pub(crate) use linear::Linear;
 pub(crate) use mlp::{Gelu, Mlp};
 pub(crate) use norm::Norm;
 pub(crate) use patches::{PatchEmbed, unpatchify};
-pub(crate) use position::resized_rows;
+pub(crate) use position::{resized_rows, resized_table};
 pub(crate) use sinusoid::Sinusoid;
 pub(crate) use stream::{Branch, Stream};

@@ -1,9 +1,9 @@
 //! Learned positions for other grids than they were learned on.
 
 use dim_torch::TorchError;
-use tch::Tensor;
+use tch::{Tensor, no_grad};
 
-use crate::grid::Grid;
+use crate::grid::{Grid, size};
 
 /// The rows of a position table, `[1, prefix + patches, d_model]`, for the grid `to`, where the table is for `from`: the
 /// table itself where the two agree, else its patches resized bilinearly (half-pixel centres, no antialiasing).
@@ -22,4 +22,21 @@ pub(crate) fn resized_rows(table: &Tensor, prefix: i64, from: Grid, to: Grid) ->
         .f_permute([0, 2, 3, 1])?
         .f_reshape([1, rows * columns, width])?;
     Ok(Tensor::f_cat(&[table.f_narrow(1, 0, prefix)?, resized], 1)?)
+}
+
+/// A learned table of positions, `[(1,) prefix + patches, d_model]`, made for a square grid, as a network for the grid `to` needs
+/// it; `None` if there is nothing to resize, or it is no such table.
+pub(crate) fn resized_table(table: &Tensor, prefix: usize, to: Grid) -> Result<Option<Tensor>, TorchError> {
+    let shape = table.size();
+    let [.., rows, width] = shape[..] else { return Ok(None) };
+    let prefix = size(prefix);
+    let patches = usize::try_from(rows - prefix).unwrap_or(0);
+    let from = Grid::square(patches.isqrt());
+    if from.patches() != patches || patches == 0 || from == to {
+        return Ok(None);
+    }
+    no_grad(|| {
+        let resized = resized_rows(&table.f_reshape([1, rows, width])?, prefix, from, to)?;
+        Ok(Some(if shape.len() == 3 { resized } else { resized.f_squeeze_dim(0)? }))
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use dim_model::BackboneConfig;
 use dim_model::weights::WeightFile;
 use dim_torch::ParameterSpec;
 
@@ -70,28 +71,20 @@ fn print_network(config: &Config) {
     let (config, data_size) = (&config.model, config.autoencoder.as_ref().map(|_| config.data_size()));
     let specs = config.parameter_specs();
     let total = print_parts(&specs);
-    let grid = config.table_grid();
-    let cost = config.cost(grid);
+    let size = config.image_size();
+    let cost = config.cost(size, size);
     let gmac = |value: u64| format!("{:.3}", value as f64 / 1e9);
     let share = |value: u64| format!("{:.1} %", 100.0 * value as f64 / cost.total() as f64);
 
     println!(
-        "\nfor one input of {} x {} x {}{} ({} x {} patches)",
-        config.in_channels,
-        config.image_size,
-        config.image_size,
+        "\nfor one input of {} x {size} x {size}{}",
+        config.in_channels(),
         data_size.map_or_else(String::new, |size| format!(", the latent of a {size} x {size} image")),
-        grid.rows,
-        grid.columns
     );
-    println!("  {:<42}{:>14}", "tokens, conditions and padding included", thousands(grid.tokens() as u64));
+    println!("  {:<42}{:>14}", "tokens, conditions and padding included", thousands(config.tokens(size, size) as u64));
     println!("  {:<42}{:>14}  every matrix product of a forward pass", "GMAC", gmac(cost.total()));
-    for (name, value) in [
-        ("in the projections of the blocks", cost.projections),
-        ("in the long skips", cost.long_skips),
-        ("in embeddings, modulation and output", cost.rest),
-    ] {
-        println!("    {name:<40}{:>14}  {:>7}", gmac(value), share(value));
+    for (name, value) in &cost.parts {
+        println!("    {name:<40}{:>14}  {:>7}", gmac(*value), share(*value));
     }
 
     println!("\nmemory");

@@ -3,11 +3,12 @@
 use std::ops::ControlFlow;
 
 use dim_diffusion::sampler::{DdimOptions, DpmSolverOptions, EulerMaruyamaOptions, Parametrization, Sampler};
-use dim_model::{Dim, DimConfig};
+use dim_model::{BackboneConfig, ModelConfig};
 use dim_torch::Parameters;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{SampleArgs, SamplerName, Size};
+use crate::denoiser::Network;
 use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::files;
@@ -35,19 +36,20 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     let specs = model.parameter_specs();
     // Without gradients: half the memory.
     let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, compute.device)?.values())?;
+    let network = Network::new(model.clone(), parameters, precision)?;
     match &arguments.weights {
-        Some(path) => snapshot::load(path, &parameters)?,
+        Some(path) => snapshot::load(path, &network)?,
         None => {
-            checkpoint::load_weights(&subject.path, &parameters, if arguments.no_ema { "parameters" } else { "ema" })?
+            let group = if arguments.no_ema { "parameters" } else { "ema" };
+            checkpoint::load_weights(&subject.path, network.parameters(), group)?;
         }
     }
-    let dim = Dim::new(model.clone(), parameters)?.with_precision(precision);
 
     let bar = ProgressBar::no_length();
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} steps  {eta} left") {
         bar.set_style(style);
     }
-    let images = sample(&dim, &request, |done, all| {
+    let images = sample(&network, &request, |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
         ControlFlow::Continue(())
@@ -105,7 +107,7 @@ fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, Traine
 
 /// The classes named on the command line, else all of them; `None` for a network without classes.
 fn classes(asked: &[String], subject: &Snapshot) -> Result<Option<Vec<i64>>, TrainerError> {
-    let known = subject.config.model.classes as i64;
+    let known = subject.config.model.classes() as i64;
     if subject.config.unconditional() {
         return match asked.first() {
             None => Ok(None),
@@ -133,9 +135,9 @@ fn unknown_class(class: &str, known: i64, names: &[String]) -> TrainerError {
     TrainerError::Usage(format!("--class {class}: expected a class from 0 to {}{names}", known - 1))
 }
 
-fn size(asked: Option<Size>, model: &DimConfig) -> Result<[usize; 2], TrainerError> {
-    let Some(Size { height, width }) = asked else { return Ok([model.image_size; 2]) };
-    let patch = model.patch_size;
+fn size(asked: Option<Size>, model: &ModelConfig) -> Result<[usize; 2], TrainerError> {
+    let Some(Size { height, width }) = asked else { return Ok([model.image_size(); 2]) };
+    let patch = model.size_multiple();
     if height.is_multiple_of(patch) && width.is_multiple_of(patch) {
         return Ok([height, width]);
     }

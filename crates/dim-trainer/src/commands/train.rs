@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dim_data::ImageSource;
+use dim_model::BackboneConfig;
 
 use crate::cli::{TrainArgs, Which};
 use crate::config::Config;
@@ -48,7 +49,7 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
 
     eprintln!(
         "{} parameters, {} images of {} classes, on {}; run folder {}",
-        thousands(state.dim.parameters().iter().map(|(spec, _)| spec.elements() as u64).sum()),
+        thousands(state.network.parameters().iter().map(|(spec, _)| spec.elements() as u64).sum()),
         thousands(source.len() as u64),
         source.classes().len(),
         compute.describe(),
@@ -105,17 +106,17 @@ fn read_config(arguments: &TrainArgs, run: &RunFolder) -> Result<Config, Trainer
 
 fn open_data(config: &Config) -> Result<Arc<dyn ImageSource>, TrainerError> {
     if config.autoencoder.is_some() {
-        let (size, data) = (config.model.image_size, config.data_size());
+        let (size, data) = (config.model.image_size(), config.data_size());
         return Err(TrainerError::Unsupported(format!(
             "this configuration trains on {size} x {size} latents of {data} x {data} images, and turning pixels into latents is not available yet; \
              without the section [autoencoder] the network trains on images of {size} x {size} pixels"
         )));
     }
-    let source = dim_data::open(&config.data, config.model.image_size)?;
+    let source = dim_data::open(&config.data, config.model.image_size())?;
     for note in source.notes() {
         eprintln!("note: {note}");
     }
-    let (found, known) = (source.classes().len(), config.model.classes);
+    let (found, known) = (source.classes().len(), config.model.classes());
     if found > known && !config.unconditional() {
         let problem =
             format!("`model.classes` must be at least {found}, the number of classes of the data, got {known}");

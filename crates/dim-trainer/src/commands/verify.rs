@@ -43,7 +43,7 @@ pub(super) fn run(arguments: VerifyArgs) -> Result<u8, TrainerError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match Kind::of(&path) {
             None => skipped.push(format!("{name}: not covered")),
-            Some(Kind::FullSize) if !arguments.full => skipped.push(format!("{name}: needs --full")),
+            Some(kind) if kind.is_full_size() && !arguments.full => skipped.push(format!("{name}: needs --full")),
             Some(kind) => totals.add(&name, &path, kind, setting),
         }
     }

@@ -17,7 +17,7 @@ mod validate;
 use std::path::Path;
 
 use dim_data::DataConfig;
-use dim_model::DimConfig;
+use dim_model::{BackboneConfig, ModelConfig};
 use serde::{Deserialize, Serialize};
 
 pub use difference::{Difference, Effect, differences};
@@ -29,8 +29,8 @@ use crate::error::TrainerError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The network: `preset = "dim_s_2"`, all its fields, or a preset and the fields that differ from it.
-    pub model: DimConfig,
+    /// The network: `preset = "dim_s_2"`, or `backbone = "dit"` and all fields, or a preset and the fields that differ from it.
+    pub model: ModelConfig,
     /// Where the images come from.
     pub data: DataConfig,
     /// What turns images into the latents that the network works on; absent for networks that work on pixels.
@@ -88,13 +88,13 @@ impl Config {
         self.train.micro_batch_size.unwrap_or(self.train.batch_size)
     }
 
-    /// Whether the network is trained without classes: every label is dropped.
+    /// Whether the network is trained without classes: it takes none, or every label is dropped.
     pub fn unconditional(&self) -> bool {
-        self.diffusion.class_dropout == 1.0
+        self.diffusion.class_dropout == 1.0 || self.model.classes() == 0
     }
 
     /// Side in pixels of the images that the data must give.
     pub fn data_size(&self) -> usize {
-        self.model.image_size * self.autoencoder.as_ref().map_or(1, Autoencoder::downsampling)
+        self.model.image_size() * self.autoencoder.as_ref().map_or(1, Autoencoder::downsampling)
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use dim_model::DimConfig;
+use dim_model::{DimConfig, DitConfig, ModelConfig, UvitConfig};
+use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::{Config, explain};
+use super::Config;
+use super::explain::{self, Explained};
 use crate::error::TrainerError;
 use crate::format::alternatives;
 
@@ -23,7 +25,9 @@ pub(super) fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Co
         let key = apply_override(&mut table, assignment)?;
         source.set.insert(key, assignment);
     }
-    fill_in_preset(&mut table).map_err(|message| source.error("model.preset", message))?;
+    fill_in_model(&mut table).map_err(|(key, message)| source.error(key, message))?;
+    // By itself first: the tagged enum that it is in a configuration no longer knows which of its keys is at fault.
+    check_model(&table).map_err(|explained| source.error(&explained.key, explained.message))?;
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let explained = explain::explain(&error.path().to_string(), error.inner().message());
         source.error(&explained.key, explained.message)
@@ -95,20 +99,62 @@ fn apply_override(table: &mut Table, assignment: &str) -> Result<String, Trainer
     Ok(key.to_owned())
 }
 
-/// Replaces `model.preset` by the preset's fields, where the file does not give them itself.
-fn fill_in_preset(table: &mut Table) -> Result<(), String> {
+/// Replaces `model.preset` by the preset's fields, where the file does not give them itself, and says which backbone it is.
+fn fill_in_model(table: &mut Table) -> Result<(), (&'static str, String)> {
     let Some(model) = table.get_mut("model").and_then(Value::as_table_mut) else { return Ok(()) };
-    let Some(preset) = model.remove("preset") else { return Ok(()) };
-    let names: Vec<&str> = DimConfig::PRESETS.iter().map(|(name, _)| *name).collect();
-    let name = preset
-        .as_str()
-        .ok_or_else(|| format!("`model.preset`: expected a string, got {} value", with_article(preset.type_str())))?;
-    let config = DimConfig::named(name)
-        .ok_or_else(|| format!("`model.preset`: unknown preset `{name}`, expected {}", alternatives(&names)))?;
-    for (key, value) in Table::try_from(config).map_err(|error| error.to_string())? {
+    let Some(preset) = model.remove("preset") else {
+        // All there was before there were others.
+        model.entry("backbone").or_insert_with(|| Value::String("dim".into()));
+        return Ok(());
+    };
+    let fail = |message| Err(("model.preset", message));
+    let Some(name) = preset.as_str() else {
+        return fail(format!("`model.preset`: expected a string, got {} value", with_article(preset.type_str())));
+    };
+    let Some(config) = ModelConfig::named(name) else {
+        let expected = alternatives(&ModelConfig::names());
+        return fail(format!("`model.preset`: unknown preset `{name}`, expected {expected}"));
+    };
+    let backbone = config.backbone();
+    if let Some(other) = model.get("backbone").filter(|other| other.as_str() != Some(backbone)) {
+        return fail(format!(
+            "`model.preset`: `{name}` is a network of backbone `{backbone}`, and `model.backbone` is {other}"
+        ));
+    }
+    for (key, value) in Table::try_from(config).map_err(|error| ("model.preset", error.to_string()))? {
         model.entry(key).or_insert(value);
     }
     Ok(())
+}
+
+/// Reads `[model]` as its backbone's section, for an error that names the key.
+fn check_model(table: &Table) -> Result<(), Explained> {
+    // What a file without the section lacks is told by the whole.
+    let Some(Value::Table(model)) = table.get("model") else { return Ok(()) };
+    let mut fields = model.clone();
+    let backbone = fields.remove("backbone");
+    match backbone.as_ref().and_then(Value::as_str) {
+        Some("dim") => check_fields::<DimConfig>(fields),
+        Some("dit") => check_fields::<DitConfig>(fields),
+        Some("uvit") => check_fields::<UvitConfig>(fields),
+        _ => {
+            let got = backbone.map_or_else(|| "nothing".to_owned(), |backbone| backbone.to_string());
+            let expected = alternatives(&ModelConfig::BACKBONES);
+            let key = "model.backbone".to_owned();
+            Err(Explained { message: format!("`{key}`: expected {expected}, got {got}"), key })
+        }
+    }
+}
+
+fn check_fields<T: DeserializeOwned>(fields: Table) -> Result<(), Explained> {
+    let result: Result<T, _> = serde_path_to_error::deserialize(Value::Table(fields));
+    result.map(drop).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." => "model".to_owned(),
+            path => format!("model.{path}"),
+        };
+        explain::explain(&path, error.inner().message())
+    })
 }
 
 fn with_article(noun: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dim_model::ModelConfig;
 use proptest::prelude::*;
 
 use super::{Config, Effect, differences};
@@ -51,7 +52,38 @@ fn error_in(text: &str) -> String {
 #[test]
 fn presets_are_filled_in_and_overridden() {
     let config = parse(&["model.depth=9", "train.clip_norm=0.5"]).unwrap();
-    assert_eq!((config.model.depth, config.model.d_model, config.train.clip_norm), (9, 32, Some(0.5)));
+    let ModelConfig::Dim(model) = &config.model else { panic!("{:?}", config.model) };
+    assert_eq!((model.depth, model.d_model, config.train.clip_norm), (9, 32, Some(0.5)));
+}
+
+#[test]
+fn backbone_comes_from_the_preset_or_is_named_and_is_dim_otherwise() {
+    let of = |overrides: &[&str]| parse(overrides).unwrap().model.backbone();
+    assert_eq!(of(&[]), "dim");
+    assert_eq!(of(&["model.preset=dit_tiny"]), "dit");
+    assert_eq!(of(&["model.preset=uvit_tiny", "model.backbone=uvit"]), "uvit");
+    let explicit = MINIMAL.replace(
+        "preset = \"tiny\"",
+        "image_size = 8\nin_channels = 3\npatch_size = 2\nd_model = 32\ndepth = 5\nclasses = 3\npadding = \"lateral\"",
+    );
+    assert_eq!(Config::parse(&explicit, "run.toml", &[]).unwrap(), parse(&[]).unwrap());
+}
+
+#[test]
+fn errors_in_a_backbone_name_the_key_and_what_was_expected() {
+    assert_eq!(
+        error(&["model.preset=dit_tiny", "model.backbone=dim"]),
+        "run.toml:3: `model.preset`: `dit_tiny` is a network of backbone `dit`, and `model.backbone` is \"dim\""
+            .replace("run.toml:3", "--set model.preset=dit_tiny")
+    );
+    let message = error_in(&MINIMAL.replace("preset = \"tiny\"", "backbone = \"unit\""));
+    assert!(message.starts_with("run.toml:3: `model.backbone`: expected `dim`, `dit` or"), "{message}");
+    let message = error(&["model.preset=dit_tiny", "model.head=4"]);
+    assert!(message.contains("unknown key `model.head`; did you mean `model.heads`"), "{message}");
+    let message = error(&["model.preset=uvit_tiny", "model.depth=half"]);
+    assert!(message.contains("`model.depth`: expected a whole number, 0 or more, got string"), "{message}");
+    let message = error(&["model.preset=uvit_tiny", "model.depth=3", "model.null_class=false"]);
+    assert!(message.contains("`depth` must be even") && message.contains("no class"), "{message}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use dim_data::DataError;
 
 use super::{Config, Sample, Train};
+use dim_model::BackboneConfig;
 
 /// One line a problem, each naming its key, what it must be and what it is.
 pub(super) fn problems(config: &Config) -> Vec<String> {
@@ -13,6 +14,12 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     data(config, &mut problems);
     let dropout = config.diffusion.class_dropout;
     problems.require("diffusion.class_dropout", (0.0..=1.0).contains(&dropout), "a probability from 0 to 1", dropout);
+    problems.require(
+        "diffusion.class_dropout",
+        dropout == 0.0 || config.model.classes() == 0 || config.model.null_class().is_some(),
+        "0 for a network without a label that means \"no class\"",
+        dropout,
+    );
     train(&config.train, &mut problems);
     sample(&config.sample, config, &mut problems);
     problems.lines
@@ -26,7 +33,7 @@ fn data(config: &Config, problems: &mut Problems) {
         }
         Err(error) => problems.lines.push(format!("[data] {error}")),
     }
-    let channels = config.model.in_channels;
+    let channels = config.model.in_channels();
     match &config.autoencoder {
         Some(autoencoder) => problems.require(
             "model.in_channels",
@@ -105,7 +112,7 @@ fn sample(sample: &Sample, config: &Config, problems: &mut Problems) {
     problems.require(
         "sample.cfg_scale",
         !guided || !config.unconditional(),
-        "1 when diffusion.class_dropout is 1: without classes there is nothing to guide to",
+        "1 for a network trained without classes: there is nothing to guide to",
         sample.cfg_scale,
     );
     problems.require(

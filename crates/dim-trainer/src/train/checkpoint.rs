@@ -204,5 +204,5 @@ fn read_about(path: &Path, metadata: &Metadata) -> Result<About, TrainerError> {
 }
 
 pub(super) fn device_name(state: &TrainState) -> &'static str {
-    if state.dim.parameters().device().is_cuda() { "cuda" } else { "cpu" }
+    if state.network.parameters().device().is_cuda() { "cuda" } else { "cpu" }
 }

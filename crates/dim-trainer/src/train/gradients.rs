@@ -2,7 +2,6 @@
 
 use dim_diffusion::objective::Objective;
 use dim_diffusion::schedule::NoiseSchedule;
-use dim_model::Dim;
 use tch::{Kind, Tensor};
 
 use crate::denoiser::Network;
@@ -30,12 +29,12 @@ impl Loss {
     /// [`TrainerError::Diffusion`], [`TrainerError::Libtorch`]: out of memory mostly.
     pub fn gradients(
         &self,
-        dim: &Dim,
+        network: &Network,
         images: &Tensor,
         class: Option<&Tensor>,
         images_seen: u64,
     ) -> Result<Tensor, TrainerError> {
-        dim.parameters().zero_gradients();
+        network.parameters().zero_gradients();
         let batch = images.size()[0];
         let micro = (self.micro_batch_size as i64).min(batch);
         let mut total = Tensor::f_zeros([], (Kind::Float, images.device()))?;
@@ -43,7 +42,7 @@ impl Loss {
             let piece = micro.min(batch - start);
             let class = class.map(|class| class.f_narrow(0, start, piece)).transpose()?;
             let loss = self.objective.loss(
-                &Network(dim),
+                network,
                 &*self.schedule,
                 &images.f_narrow(0, start, piece)?,
                 class.as_ref(),
@@ -61,7 +60,8 @@ impl Loss {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use dim_diffusion::objective::ObjectiveOptions;
-    use dim_model::DimConfig;
+    use dim_model::BackboneConfig;
+    use dim_model::{DimConfig, ModelConfig, Precision};
     use dim_torch::Parameters;
     use proptest::prelude::*;
     use tch::Device;
@@ -76,17 +76,18 @@ mod tests {
     fn gradient(micro_batch_size: usize, images_seen: u64) -> (f64, Tensor) {
         tch::set_num_threads(1); // tests run side by side; threads that wait for each other would only spin
         let config = DimConfig::tiny();
-        let dim = Dim::new(config.clone(), Parameters::zeros(&config.parameter_specs(), Device::Cpu).unwrap()).unwrap();
-        dim.initialise(5).unwrap();
+        let parameters = Parameters::zeros(&config.parameter_specs(), Device::Cpu).unwrap();
+        let network = Network::new(ModelConfig::Dim(config.clone()), parameters, Precision::F32).unwrap();
+        network.initialise(5).unwrap();
         let options = ObjectiveOptions { class_dropout: 0.5, round_time_to_bf16: false };
-        let objective = Objective::new(options, Some(config.null_class() as i64), 7).unwrap();
+        let objective = Objective::new(options, Some(config.null_label() as i64), 7).unwrap();
         let loss = Loss { objective, schedule: build_schedule(Schedule::Sd), micro_batch_size };
         let images = Tensor::arange(BATCH * 3 * 8 * 8, (Kind::Float, Device::Cpu)).sin().view([BATCH, 3, 8, 8]);
         let class = Tensor::from_slice(&[0_i64, 1, 2, 0, 1, 2]);
         // What is left of an earlier step must not count.
-        let _ = dim.parameters().gradients().unwrap().fill_(1e3);
-        let mean = loss.gradients(&dim, &images, Some(&class), images_seen).unwrap();
-        (mean.double_value(&[]), dim.parameters().gradients().unwrap())
+        let _ = network.parameters().gradients().unwrap().fill_(1e3);
+        let mean = loss.gradients(&network, &images, Some(&class), images_seen).unwrap();
+        (mean.double_value(&[]), network.parameters().gradients().unwrap())
     }
 
     proptest! {

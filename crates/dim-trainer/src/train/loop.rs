@@ -27,8 +27,8 @@ pub fn train(session: &mut Session) -> Result<Outcome, TrainerError> {
         let batch = session.next_batch()?;
         let lr = learning_rate(&session.config.train, before);
 
-        let loss = session.loss.gradients(&session.state.dim, &batch.images, batch.class.as_ref(), before)?;
-        let grad_norm = session.state.optimizer.step(session.state.dim.parameters(), lr)?;
+        let loss = session.loss.gradients(&session.state.network, &batch.images, batch.class.as_ref(), before)?;
+        let grad_norm = session.state.optimizer.step(session.state.network.parameters(), lr)?;
         session.state.images_seen += batch_size;
         session.window.push(loss, grad_norm);
 

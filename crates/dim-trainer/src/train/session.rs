@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use dim_data::{ImageSource, Loader, LoaderConfig, Order};
 use dim_diffusion::objective::{Objective, ObjectiveOptions};
+use dim_model::BackboneConfig;
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
@@ -88,7 +89,7 @@ impl Session {
             class_dropout: config.diffusion.class_dropout,
             round_time_to_bf16: config.diffusion.round_time_to_bf16,
         };
-        let null_class = i64::try_from(config.model.null_class()).ok();
+        let null_class = config.model.null_class().and_then(|class| i64::try_from(class).ok());
         Ok(Self {
             loss: Loss {
                 objective: Objective::new(options, null_class, config.train.seed)?,
@@ -171,7 +172,7 @@ impl Session {
         let request = Request {
             count,
             classes: (!self.config.unconditional()).then(|| cycle_classes(&classes, count)),
-            size: [self.config.model.image_size; 2],
+            size: [self.config.model.image_size(); 2],
             cfg_scale: sample.cfg_scale,
             seed: sample.seed,
             sampler: sample.sampler,
@@ -235,7 +236,7 @@ impl Session {
     }
 
     fn device(&self) -> Device {
-        self.state.dim.parameters().device()
+        self.state.network.parameters().device()
     }
 
     fn kept(&self) -> String {
@@ -252,7 +253,7 @@ impl Session {
 fn loader_config(config: &Config, images_seen: u64) -> LoaderConfig {
     LoaderConfig {
         batch_size: config.train.batch_size,
-        size: config.model.image_size,
+        size: config.model.image_size(),
         first: images_seen,
         flip_seed: config.train.random_flip.then_some(config.train.seed),
         max_broken_files: config.train.max_broken_files,

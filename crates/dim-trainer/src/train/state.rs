@@ -3,23 +3,24 @@
 use std::path::Path;
 
 use super::initial_weights;
-use dim_model::{Dim, Precision};
+use dim_model::{BackboneConfig, Precision};
 use dim_torch::{AdamW, AdamWConfig, Parameters};
 use tch::{Device, Tensor};
 
 use crate::config::{Config, Train};
+use crate::denoiser::Network;
 use crate::error::TrainerError;
 
 /// The state of a run. All randomness is a function of the seed and `images_seen`, so this is all there is.
 pub struct TrainState {
     /// The network in training.
-    pub dim: Dim,
+    pub network: Network,
     /// Moments, moving average and the number of steps.
     pub optimizer: AdamW,
     /// Images seen.
     pub images_seen: u64,
     /// The network with the moving average of the weights; shares the optimiser's buffer.
-    pub ema: Dim,
+    pub ema: Network,
 }
 
 impl TrainState {
@@ -29,11 +30,11 @@ impl TrainState {
     /// [`TrainerError::Model`] or [`TrainerError::Torch`], out of memory mostly.
     pub fn zeros(config: &Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
         let parameters = Parameters::zeros(&config.model.parameter_specs(), device)?;
-        let dim = Dim::new(config.model.clone(), parameters)?.with_precision(precision);
-        let optimizer = AdamW::new(optimizer_config(&config.train), dim.parameters());
-        let ema = Parameters::from_flat(dim.parameters().specs(), optimizer.ema.shallow_clone())?;
-        let ema = Dim::new(config.model.clone(), ema)?.with_precision(precision);
-        Ok(Self { dim, optimizer, images_seen: 0, ema })
+        let network = Network::new(config.model.clone(), parameters, precision)?;
+        let optimizer = AdamW::new(optimizer_config(&config.train), network.parameters());
+        let ema = Parameters::from_flat(network.parameters().specs(), optimizer.ema.shallow_clone())?;
+        let ema = Network::new(config.model.clone(), ema, precision)?;
+        Ok(Self { network, optimizer, images_seen: 0, ema })
     }
 
     /// Fresh weights, drawn from `seed`.
@@ -41,7 +42,7 @@ impl TrainState {
     /// # Errors
     /// [`TrainerError::Model`].
     pub fn initialise(&mut self, seed: u64) -> Result<(), TrainerError> {
-        self.dim.initialise(seed)?;
+        self.network.initialise(seed)?;
         self.restart_average()
     }
 
@@ -50,12 +51,12 @@ impl TrainState {
     /// # Errors
     /// [`TrainerError::Weights`].
     pub fn start_from(&mut self, path: &Path) -> Result<(), TrainerError> {
-        initial_weights::load(path, &self.dim)?;
+        initial_weights::load(path, &self.network)?;
         self.restart_average()
     }
 
     fn restart_average(&mut self) -> Result<(), TrainerError> {
-        Ok(self.optimizer.ema.f_copy_(&self.dim.parameters().values())?)
+        Ok(self.optimizer.ema.f_copy_(&self.network.parameters().values())?)
     }
 
     /// Every tensor of the state by name, as views: `parameters.…`, `first_moment.…`, `second_moment.…` and `ema.…`.
@@ -63,8 +64,8 @@ impl TrainState {
     /// # Errors
     /// [`TrainerError::Torch`].
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, TrainerError> {
-        let specs = self.dim.parameters().specs();
-        let values = self.dim.parameters().values();
+        let specs = self.network.parameters().specs();
+        let values = self.network.parameters().values();
         let mut tensors = Vec::with_capacity(4 * specs.len());
         for (group, flat) in [
             ("parameters", &values),

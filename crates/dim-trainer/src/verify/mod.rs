@@ -43,6 +43,10 @@ pub enum Kind {
     Network,
     /// A network of full size with procedural weights.
     FullSize,
+    /// A small DiT or U-ViT.
+    Transformer,
+    /// A DiT or U-ViT of full size with procedural weights.
+    FullTransformer,
     /// Schedules, noising, solvers, guidance, skip weights.
     Schedule,
     /// Cases of the selective scan.
@@ -57,9 +61,18 @@ impl Kind {
             "selective_scan" => Some(Self::Scan),
             "schedule" => Some(Self::Schedule),
             "full_S" | "full_L256" | "full_H256" | "full_H512" => Some(Self::FullSize),
+            "full_dit_xl" | "full_uvit_h" => Some(Self::FullTransformer),
             _ if name.starts_with("dim_") => Some(Self::Network),
+            _ if name.starts_with("dit_") || name.starts_with("uvit_") => Some(Self::Transformer),
             _ => None,
         }
+    }
+}
+
+impl Kind {
+    /// Whether the comparison takes minutes and gigabytes.
+    pub fn is_full_size(self) -> bool {
+        matches!(self, Self::FullSize | Self::FullTransformer)
     }
 }
 
@@ -86,6 +99,9 @@ pub fn verify_file(path: &Path, kind: Kind, setting: Setting) -> Result<Report, 
         Kind::Schedule => schedule(tensors, metadata)?,
         Kind::Network => of_network(model::network(&File::new(tensors, metadata), setting)?),
         Kind::FullSize => of_network(model::full_size(&File::new(tensors, metadata), setting)?),
+        Kind::Transformer | Kind::FullTransformer => {
+            of_network(model::transformer(&File::new(tensors, metadata), setting)?)
+        }
     };
     let seen: BTreeSet<&str> =
         checks.iter().map(|check| check.tensor.as_str()).chain(inputs.iter().map(String::as_str)).collect();
