@@ -8,10 +8,11 @@ use super::{Violation, packages::Package};
 const KNOWN_ONLY_TO: [(&str, &[&str]); 2] = [("dim-kernels", &["dim-torch", "dim-bench"]), ("dim-trainer", &[])];
 
 /// What a package must not reach, not even through others of the workspace, and why.
-const NEVER_REACHED: [(&str, &[&str], &str); 4] = [
+const NEVER_REACHED: [(&str, &[&str], &str); 5] = [
     ("dim-kernels", &["tch", "torch-sys"], "kernels are callable without libtorch"),
     ("dim-data", &["tch", "torch-sys", "cudarc"], "data stays on the host and knows no tensor library"),
     ("dim-diffusion", &["dim-model"], "samplers and losses work with any network"),
+    ("dim-report", &["tch", "torch-sys", "cudarc"], "reports are made wherever the records are"),
     ("xtask", &["tch", "torch-sys"], "it must compile before libtorch is there"),
 ];
 
@@ -65,6 +66,7 @@ mod tests {
             ("dim-model", "dim-torch"),
             ("dim-diffusion", "tch"),
             ("dim-data", "rand"),
+            ("dim-report", "serde"),
             ("dim-trainer", "dim-model"),
             ("xtask", "clap"),
         ];
@@ -90,6 +92,7 @@ mod tests {
             ("dim-bench", "dim-trainer"),
             ("dim-kernels", "tch"),
             ("dim-data", "tch"),
+            ("dim-report", "tch"),
             ("dim-diffusion", "dim-model"),
             ("xtask", "torch-sys"),
         ] {

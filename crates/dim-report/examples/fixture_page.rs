@@ -1,0 +1,18 @@
+//! Renders a run, or the made-up one of the tests, to look at: `fixture_page OUT.html [RUN.jsonl]`.
+
+use std::{env, error::Error, fs, path::Path};
+
+#[path = "../tests/fixture/mod.rs"]
+mod fixture;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    let out = arguments.next().ok_or("usage: fixture_page OUT.html [RUN.jsonl]")?;
+    let run = match arguments.next() {
+        Some(path) => dim_report::Run::read(Path::new(&path))?,
+        None => fixture::run(),
+    };
+    fs::write(&out, dim_report::page(&run))?;
+    fs::write(Path::new(&out).with_extension("md"), dim_report::markdown(&run))?;
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! From records of benchmark measurements to a Markdown summary and one self-contained HTML page.
+//!
+//! Data flows one way: lines of JSON → [`record`]s → [`analysis`] → [`markdown`] or [`page`]. The program that measures writes
+//! the lines, with [`RunWriter`]; nothing here measures, and nothing here knows a tensor library.
+//!
+//! - [`record`]: what a run is, how it is read and written
+//! - [`analysis`]: exponents, crossings and ratios, each with its uncertainty
+//! - [`mod@compare`]: two runs side by side
+//!
+//! [`RunWriter`]: record::RunWriter
+
+#![forbid(unsafe_code)]
+
+pub mod analysis;
+mod caveats;
+pub mod compare;
+mod error;
+mod format;
+mod markdown;
+mod page;
+pub mod record;
+mod table;
+mod tables;
+
+pub use compare::compare;
+pub use error::ReportError;
+pub use markdown::markdown;
+pub use page::page;
+pub use record::Run;
+
+// The fixture of the integration tests names this crate as they do.
+#[cfg(test)]
+extern crate self as dim_report;
+#[cfg(test)]
+#[path = "../tests/fixture/mod.rs"]
+mod fixture;
