@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod cuda;
+pub mod machine;
+pub mod scaling;
 
 use std::ops::{Deref, DerefMut, Range};
 use std::time::{Duration, Instant};

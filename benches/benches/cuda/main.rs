@@ -13,12 +13,13 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use criterion::{Criterion, SamplingMode};
-use dim_bench::cuda::{Case, Ceilings, Check, Clock, Machine, Record, Run, Spread, date, read_records, table};
+use dim_bench::cuda::{Case, Ceilings, Check, Clock, Machine, Record, Run, Spread, read_records, table};
+use dim_bench::machine::{commit_of_git, date, driver_version};
 use dim_kernels::gpu::Gpu;
 use dim_kernels::{KernelError, TokenMap};
 
@@ -254,24 +255,6 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-/// What the kernel module or `nvidia-smi` says.
-fn driver_version() -> String {
-    let module = fs::read_to_string("/sys/module/nvidia/version").ok();
-    let asked = || {
-        let output = Command::new("nvidia-smi").args(["--query-gpu=driver_version", "--format=csv,noheader"]).output();
-        Some(String::from_utf8_lossy(&output.ok()?.stdout).lines().next()?.to_owned())
-    };
-    module.or_else(asked).map_or_else(|| "unknown".to_owned(), |version| version.trim().to_owned())
-}
-
-/// The commit of the folder that the program was started in; `-dirty` if files of it were changed.
-fn commit_of_git() -> Option<String> {
-    let output =
-        Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (output.status.success() && !text.is_empty()).then_some(text)
 }
 
 /// Column by column through a padded square grid behind five tokens, as a block of the network walks it (spec: the scan

@@ -15,4 +15,4 @@ pub use case::{Case, Check, Make, Run};
 pub use clock::{Clock, Spread};
 pub use floor::{Ceilings, Work};
 pub use numbers::{assert_near, columns, device_tensor, patterned, values};
-pub use record::{Machine, Record, date, read_records};
+pub use record::{Machine, Record, read_records};

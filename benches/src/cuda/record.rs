@@ -2,8 +2,6 @@
 //!
 //! `cargo xtask bench-kernels --compare` reads the same lines.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 
 /// One timing.
@@ -74,25 +72,9 @@ pub fn read_records(text: &str) -> Result<Vec<Record>, String> {
         .collect()
 }
 
-/// The day of a time, in UTC. Source: H. Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-#[must_use]
-pub fn date(time: SystemTime) -> String {
-    let days = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400) + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = 400 * era + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
     use super::*;
 
     pub(crate) fn record(op: &str, direction: &str, shape: &str, median_us: f64) -> Record {
@@ -131,14 +113,5 @@ pub(super) mod tests {
         assert_eq!(read_records(&text).unwrap(), records);
         let error = read_records(&(text + "{\"op\": 3}")).unwrap_err();
         assert!(error.starts_with("line 5: "), "{error}");
-    }
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        let day = |seconds| date(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(day(0), "1970-01-01");
-        assert_eq!(day(951_782_399), "2000-02-28");
-        assert_eq!(day(951_782_400), "2000-02-29");
-        assert_eq!(day(1_795_651_199), "2026-11-25");
     }
 }

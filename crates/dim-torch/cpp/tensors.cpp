@@ -1,5 +1,6 @@
 // The few tensor operations that tch does not expose.
 #include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include "bridge.h"
@@ -36,6 +37,51 @@ char* dim_forbid_tf32() {
         auto& context = at::globalContext();
         context.setAllowTF32CuDNN(false);
         context.setAllowTF32CuBLAS(false);
+    });
+}
+
+/// The opposite of dim_prefer_deterministic, for measurements: libtorch's fastest operations, chosen by trying where it can.
+char* dim_prefer_fast() {
+    return dim::guarded([&] {
+        auto& context = at::globalContext();
+        context.setBenchmarkCuDNN(true);
+        context.setDeterministicCuDNN(false);
+        context.setDeterministicAlgorithms(false, /*warn_only=*/false);
+    });
+}
+
+/// Which implementations scaled_dot_product_attention may take; the plain one stays, for what no other can do.
+char* dim_choose_attention(bool flash, bool cudnn, bool memory_efficient) {
+    return dim::guarded([&] {
+        auto& context = at::globalContext();
+        context.setSDPUseFlash(flash);
+        context.setSDPUseCuDNN(cudnn);
+        context.setSDPUseMemEfficient(memory_efficient);
+        context.setSDPUseMath(true);
+        // The one that was asked for comes before the plain one.
+        using at::SDPBackend;
+        context.setSDPPriorityOrder({static_cast<int64_t>(SDPBackend::cudnn_attention),
+                                     static_cast<int64_t>(SDPBackend::flash_attention),
+                                     static_cast<int64_t>(SDPBackend::efficient_attention),
+                                     static_cast<int64_t>(SDPBackend::math),
+                                     static_cast<int64_t>(SDPBackend::overrideable)});
+    });
+}
+
+/// The most bytes that tensors held on CUDA device `ordinal` since dim_reset_peak_memory.
+char* dim_peak_memory(int ordinal, std::int64_t* bytes) {
+    return dim::guarded([&] {
+        const auto stats = c10::getDeviceAllocator(c10::DeviceType::CUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(ordinal));
+        *bytes = stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+    });
+}
+
+/// Gives memory that no tensor holds back to the device, and starts counting anew from what tensors hold now.
+char* dim_reset_peak_memory(int ordinal) {
+    return dim::guarded([&] {
+        auto* allocator = c10::getDeviceAllocator(c10::DeviceType::CUDA);
+        allocator->emptyCache();
+        allocator->resetPeakStats(static_cast<c10::DeviceIndex>(ordinal));
     });
 }
 

@@ -42,14 +42,71 @@ pub fn has_bf16(device: Device) -> bool {
     matches!(device, Device::Cuda(_))
 }
 
-/// libtorch's current stream on CUDA device `ordinal`, as the driver API takes it.
-pub(crate) fn current_stream(ordinal: usize) -> Result<*mut c_void, TorchError> {
-    let index = i32::try_from(ordinal).map_err(|_| TorchError::Argument {
-        operation: "current_stream",
+/// Lets libtorch take its fastest operations although they may not give the same bits twice: for measurements alone.
+///
+/// # Errors
+/// An error of libtorch.
+pub fn prefer_fast() -> Result<(), TorchError> {
+    // SAFETY: the callee sets flags of libtorch's global context, which it reads when an operation is called.
+    ffi::check(unsafe { ffi::dim_prefer_fast() })
+}
+
+/// An implementation of attention in libtorch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// cuDNN's.
+    CuDnn,
+    /// FlashAttention-2. Source: Dao 2023 (arXiv 2307.08691).
+    Flash,
+    /// The one that keeps memory low on every card.
+    MemoryEfficient,
+}
+
+/// Chooses the implementation that libtorch's attention takes on a GPU; what it cannot do goes to plain operations.
+///
+/// # Errors
+/// An error of libtorch.
+pub fn choose_attention(attention: Attention) -> Result<(), TorchError> {
+    let is = |other| attention == other;
+    // SAFETY: as in `prefer_fast`.
+    ffi::check(unsafe {
+        ffi::dim_choose_attention(is(Attention::Flash), is(Attention::CuDnn), is(Attention::MemoryEfficient))
+    })
+}
+
+/// The most bytes that tensors held on CUDA device `ordinal` since [`reset_peak_memory`].
+///
+/// # Errors
+/// No such device, or CUDA was not started.
+pub fn peak_memory(ordinal: usize) -> Result<u64, TorchError> {
+    let mut bytes = 0;
+    // SAFETY: the callee writes one number to `bytes` or returns a message.
+    ffi::check(unsafe { ffi::dim_peak_memory(device_index("peak_memory", ordinal)?, &raw mut bytes) })?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// Gives memory that no tensor holds back to CUDA device `ordinal`, and starts counting for [`peak_memory`].
+///
+/// # Errors
+/// No such device, or CUDA was not started.
+pub fn reset_peak_memory(ordinal: usize) -> Result<(), TorchError> {
+    // SAFETY: the callee frees memory that no tensor holds, and resets counters.
+    ffi::check(unsafe { ffi::dim_reset_peak_memory(device_index("reset_peak_memory", ordinal)?) })
+}
+
+fn device_index(operation: &'static str, ordinal: usize) -> Result<i32, TorchError> {
+    // libtorch numbers devices in 8 bits.
+    i8::try_from(ordinal).map(i32::from).map_err(|_| TorchError::Argument {
+        operation,
         argument: "ordinal",
         expected: "a CUDA device number".to_owned(),
         got: ordinal.to_string(),
-    })?;
+    })
+}
+
+/// libtorch's current stream on CUDA device `ordinal`, as the driver API takes it.
+pub(crate) fn current_stream(ordinal: usize) -> Result<*mut c_void, TorchError> {
+    let index = device_index("current_stream", ordinal)?;
     let mut stream = std::ptr::null_mut();
     // SAFETY: the callee writes one pointer to `stream` or returns a message.
     ffi::check(unsafe { ffi::dim_current_cuda_stream(index, &raw mut stream) })?;

@@ -52,6 +52,10 @@ unsafe extern "C" {
     pub(crate) fn dim_set_gradient(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_bump_version(tensor: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_prefer_deterministic() -> *mut c_char;
+    pub(crate) fn dim_prefer_fast() -> *mut c_char;
+    pub(crate) fn dim_choose_attention(flash: bool, cudnn: bool, memory_efficient: bool) -> *mut c_char;
+    pub(crate) fn dim_peak_memory(ordinal: i32, bytes: *mut i64) -> *mut c_char;
+    pub(crate) fn dim_reset_peak_memory(ordinal: i32) -> *mut c_char;
     pub(crate) fn dim_forbid_tf32() -> *mut c_char;
     pub(crate) fn dim_current_cuda_stream(ordinal: i32, stream: *mut *mut c_void) -> *mut c_char;
     fn malloc(size: usize) -> *mut c_void;
