@@ -44,7 +44,7 @@ impl TimeFrequencies {
 ///
 /// The order of the f32 operations, here and in [`sinusoids`], is the authors': at t near 1000 another order changes a cosine
 /// by 7e-5.
-fn frequencies(width: usize) -> Result<Tensor, TorchError> {
+pub(crate) fn frequencies(width: usize) -> Result<Tensor, TorchError> {
     #[allow(clippy::cast_possible_wrap)]
     let half = (width / 2) as i64;
     let index = Tensor::f_arange(half, (Kind::Float, Device::Cpu))?;
@@ -54,7 +54,7 @@ fn frequencies(width: usize) -> Result<Tensor, TorchError> {
 }
 
 /// Cosines, then sines, of `t` at these frequencies: `[batch, 2 · frequencies]`.
-fn sinusoids(t: &Tensor, frequencies: &Tensor) -> Result<Tensor, TorchError> {
+pub(crate) fn sinusoids(t: &Tensor, frequencies: &Tensor) -> Result<Tensor, TorchError> {
     let angles = t.to_kind(Kind::Float).f_unsqueeze(1)?.f_mul(&frequencies.f_unsqueeze(0)?)?;
     Ok(Tensor::f_cat(&[angles.f_cos()?, angles.f_sin()?], -1)?)
 }

@@ -10,7 +10,7 @@ use crate::{ModelError, config::DimConfig};
 
 /// How one parameter is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Init {
+pub(crate) enum Init {
     Constant(f64),
     /// Uniform in ± this.
     Uniform(f64),
@@ -74,7 +74,7 @@ fn last_part(name: &str) -> &str {
 }
 
 #[allow(clippy::cast_possible_truncation)] // weights are f32
-fn draw(init: Init, spec: &ParameterSpec, seed: u64) -> Vec<f32> {
+pub(crate) fn draw(init: Init, spec: &ParameterSpec, seed: u64) -> Vec<f32> {
     let elements = usize::try_from(spec.elements()).unwrap_or(0);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(fnv1a(&spec.name));

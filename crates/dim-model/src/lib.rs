@@ -23,6 +23,7 @@ mod scan_order;
 mod skip_tuning;
 mod specs;
 mod tokens;
+mod unet;
 pub mod verify;
 pub mod weights;
 
@@ -32,3 +33,4 @@ pub use dim::{Dim, ForwardOptions, Precision};
 pub use error::ModelError;
 pub use scan_order::{Grid, ScanDirection, directions};
 pub use skip_tuning::SkipTuning;
+pub use unet::{Unet, UnetConfig};

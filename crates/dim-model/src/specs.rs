@@ -71,18 +71,19 @@ impl DimConfig {
     }
 }
 
+/// A list of parameters as it grows.
 #[derive(Default)]
-struct Specs(Vec<ParameterSpec>);
+pub(crate) struct Specs(pub(crate) Vec<ParameterSpec>);
 
 impl Specs {
-    fn push(&mut self, name: &str, shape: &[usize]) {
+    pub(crate) fn push(&mut self, name: &str, shape: &[usize]) {
         #[allow(clippy::cast_possible_wrap)] // libtorch counts sizes in i64; none comes near 2^63
         let shape: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
         self.0.push(ParameterSpec::new(name, &shape));
     }
 
     /// Weight `[outputs, inputs]` and bias `[outputs]`.
-    fn push_linear(&mut self, name: &str, outputs: usize, inputs: usize) {
+    pub(crate) fn push_linear(&mut self, name: &str, outputs: usize, inputs: usize) {
         self.push(&format!("{name}.weight"), &[outputs, inputs]);
         self.push(&format!("{name}.bias"), &[outputs]);
     }

@@ -6,6 +6,7 @@ pub mod compare;
 mod full_size;
 mod network;
 mod skip_weights;
+mod unet;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub use compare::{Computed, in_bf16, in_f32};
 pub use full_size::full_size;
 pub use network::network;
 pub use skip_weights::skip_weights;
+pub use unet::unet;
 
 /// Gradients, relative to the largest of their tensor.
 const GRADIENT_TOLERANCE: f64 = 1e-5;
