@@ -12,14 +12,18 @@ use super::{
 };
 use crate::{ModelError, Precision, Unet, UnetConfig, dim::Observer, procedural};
 
-/// Outputs and intermediates, absolute; their values reach 9, and a correct evaluation in f32 is off by up to 1.5e-5.
+/// Outputs and stages, absolute; their values reach 9, and the published code itself, in f32, is off by up to 1.4e-5.
 const TOLERANCE: f64 = 5e-5;
+/// What comes before the first norm, absolute.
+const FIRST_TOLERANCE: f64 = 1e-5;
+/// The loss, a mean over 2304 values.
+const LOSS_TOLERANCE: f64 = 1e-6;
 /// Sinusoids at t near 1000, where one rounding of a frequency moves a cosine by 6e-5; and outputs computed from them.
 const SINUSOID_TOLERANCE: f64 = 1e-4;
-/// Gradients, relative to the largest of their tensor.
-const GRADIENT_TOLERANCE: f64 = 2e-4;
+/// Gradients, relative to the largest of their tensor; the published code itself, in f32, is off by up to 8e-6.
+const GRADIENT_TOLERANCE: f64 = 5e-5;
 /// Gradients, absolute: a bias before a norm whose groups are single channels has none but rounding.
-const GRADIENT_FLOOR: f64 = 1e-6;
+const GRADIENT_FLOOR: f64 = 1e-7;
 /// Values of a gradient whose errors in bf16 set a bound for it alone.
 const SET_A_BOUND: usize = 1024;
 
@@ -100,11 +104,15 @@ fn evaluate(network: &Unet, file: &File, device: Device) -> Result<Vec<Computed>
     for key in ["out", "f64.out"] {
         computed.push(Computed::new(key, &out, file.tensor(key)?, TOLERANCE));
     }
-    computed.push(Computed::new("loss", &loss, file.tensor("loss")?, TOLERANCE));
+    computed.push(Computed::new("loss", &loss, file.tensor("loss")?, LOSS_TOLERANCE));
     seen.insert("time_features".into(), network.time_features(&t)?);
     for (key, expected) in file.starting_with("mid.") {
         let ours = seen.get(key).ok_or_else(|| absent(key))?;
-        let tolerance = if key == "time_features" { SINUSOID_TOLERANCE } else { TOLERANCE };
+        let tolerance = match key {
+            "time_features" => SINUSOID_TOLERANCE,
+            "emb" | "input_blocks.0" => FIRST_TOLERANCE,
+            _ => TOLERANCE,
+        };
         let narrow = matches!(key, "time_features" | "emb");
         computed.push(Computed::new(format!("mid.{key}"), ours, expected, tolerance).always_f32(narrow));
     }
@@ -132,8 +140,8 @@ fn add_gradients(network: &Unet, file: &File, computed: &mut Vec<Computed>) -> R
         }
         let key = format!("gradsample.{}", spec.name);
         let expected = file.tensor(&key)?;
-        let count = expected.numel();
-        let step = gradient.numel().div_ceil(count.max(1));
+        // Every so many values from the first on; their number tells how many, for it is far more than the step.
+        let step = gradient.numel().div_ceil(expected.numel().max(1));
         let sample = gradient.flatten(0, -1).f_slice(0, None, None, i64::try_from(step).unwrap_or(1))?;
         add_gradient(key, &sample, expected, computed);
         let key = format!("gradnorm.{}", spec.name);
@@ -146,7 +154,7 @@ fn add_gradients(network: &Unet, file: &File, computed: &mut Vec<Computed>) -> R
 
 fn add_gradient(key: String, ours: &Tensor, expected: &Tensor, computed: &mut Vec<Computed>) {
     let largest = super::largest(expected);
-    // The largest error is 2e-4 of the largest value, and 1e-6 more.
+    // Over this scale the tolerance allows its share of the largest value, and the floor besides.
     let scale = largest + GRADIENT_FLOOR / GRADIENT_TOLERANCE;
     let gradient = Computed::new(key, ours, expected, GRADIENT_TOLERANCE).relative_to(scale);
     let small = expected.numel() < SET_A_BOUND;
