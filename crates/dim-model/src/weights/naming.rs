@@ -24,13 +24,14 @@ pub(super) struct Renamed {
 /// The keys of a file in our names, in the order of the file.
 ///
 /// A prefix that all keys share, such as `module.` from PyTorch's data parallelism, is taken off first; then the
-/// authors' names are translated, unless more keys are ours already.
+/// authors' names are translated, if at least half of the keys are theirs: other networks have a `label_emb.weight` too.
 pub(super) fn to_ours(keys: &[&str]) -> Vec<Renamed> {
     let prefix = foreign_prefix(keys);
     let bare = || keys.iter().map(|key| &key[prefix.len()..]);
     let (authors, ours) = (recognised_authors(bare()), recognised_ours(bare()));
+    let are_authors = authors > ours && 2 * authors >= keys.len();
     bare()
-        .map(|key| match names::name_to_ours(key).filter(|_| authors > ours) {
+        .map(|key| match names::name_to_ours(key).filter(|_| are_authors) {
             Some((name, layout)) => Renamed { name, layout },
             None => Renamed { name: key.to_owned(), layout: Layout::Same },
         })
