@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::{
-    Backbone, BackboneConfig, ConfigError, Cost, DimConfig, DitConfig, ModelError, Precision, UvitConfig, dit,
-    grid::Grid, layers::resized_table, uvit, weights::NameTable,
+    Backbone, BackboneConfig, ConfigError, Cost, DimConfig, DitConfig, ModelError, Precision, UnetConfig, UvitConfig,
+    dit, grid::Grid, layers::resized_table, unet, uvit, weights::NameTable,
 };
 
 /// The sizes of any of the networks, told apart by the field `backbone`.
@@ -19,11 +19,13 @@ pub enum ModelConfig {
     Dit(DitConfig),
     /// The vision transformer with long skips.
     Uvit(UvitConfig),
+    /// The U-Net of ADM.
+    Unet(UnetConfig),
 }
 
 impl ModelConfig {
     /// The values of the field `backbone`.
-    pub const BACKBONES: [&'static str; 3] = ["dim", "dit", "uvit"];
+    pub const BACKBONES: [&'static str; 4] = ["dim", "dit", "uvit", "unet"];
 
     /// The preset called `name`, such as `dim_l_2` or `dit_xl_2`.
     #[must_use]
@@ -33,6 +35,7 @@ impl ModelConfig {
             .map(Self::Dim)
             .or_else(|| DitConfig::named(name).map(Self::Dit))
             .or_else(|| uvit().map(Self::Uvit))
+            .or_else(|| UnetConfig::named(name).map(Self::Unet))
     }
 
     /// The names of all presets.
@@ -40,7 +43,8 @@ impl ModelConfig {
     pub fn names() -> Vec<String> {
         let dim = DimConfig::PRESETS.iter().map(|(name, _)| (*name).to_owned());
         let uvit = UvitConfig::PRESETS.iter().map(|(name, _)| (*name).to_owned());
-        dim.chain(DitConfig::names()).chain(uvit).collect()
+        let unet = UnetConfig::PRESETS.iter().map(|(name, _)| (*name).to_owned());
+        dim.chain(DitConfig::names()).chain(uvit).chain(unet).collect()
     }
 
     /// The field `backbone`.
@@ -50,6 +54,7 @@ impl ModelConfig {
             Self::Dim(_) => "dim",
             Self::Dit(_) => "dit",
             Self::Uvit(_) => "uvit",
+            Self::Unet(_) => "unet",
         }
     }
 
@@ -60,6 +65,7 @@ impl ModelConfig {
             Self::Dim(_) => NameTable::Dim,
             Self::Dit(_) => NameTable::AsPublished(&dit::PUBLISHED_NAMES),
             Self::Uvit(_) => NameTable::AsPublished(&uvit::PUBLISHED_NAMES),
+            Self::Unet(_) => NameTable::AsPublished(&unet::PUBLISHED_NAMES),
         }
     }
 
@@ -72,7 +78,7 @@ impl ModelConfig {
         let (table, prefix) = match self {
             Self::Dim(_) => ("position_table", 2),
             Self::Uvit(config) => ("pos_embed", config.extra_tokens()),
-            Self::Dit(_) => return Ok(None), // computed for any grid
+            Self::Dit(_) | Self::Unet(_) => return Ok(None), // nothing of theirs is learned for one size
         };
         let side = self.image_size() / self.size_multiple();
         if name == table { resized_table(weights, prefix, Grid::square(side)) } else { Ok(None) }
@@ -83,6 +89,7 @@ impl ModelConfig {
             Self::Dim(config) => config,
             Self::Dit(config) => config,
             Self::Uvit(config) => config,
+            Self::Unet(config) => config,
         }
     }
 }
@@ -109,6 +116,7 @@ impl BackboneConfig for ModelConfig {
             Self::Dim(config) => Self::Dim(config.with_image_size(image_size)),
             Self::Dit(config) => Self::Dit(config.with_image_size(image_size)),
             Self::Uvit(config) => Self::Uvit(config.with_image_size(image_size)),
+            Self::Unet(config) => Self::Unet(config.with_image_size(image_size)),
         }
     }
 
@@ -146,7 +154,11 @@ mod tests {
         for name in ModelConfig::names() {
             let config = ModelConfig::named(&name).expect("a known name");
             assert_eq!(config.validate(), Ok(()), "{name}");
-            let prefix = if name == "tiny" { "dim" } else { name.split('_').next().unwrap_or_default() };
+            let prefix = match name.split('_').next() {
+                Some("tiny") => "dim",
+                Some("adm") => "unet",
+                prefix => prefix.unwrap_or_default(),
+            };
             assert_eq!(config.backbone(), prefix);
             assert!(ModelConfig::BACKBONES.contains(&prefix));
             let json = serde_json::to_value(&config).expect("plain fields");

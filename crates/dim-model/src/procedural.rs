@@ -1,7 +1,8 @@
 //! Weights computed from their names: a full-size network that fits into no repository can still be compared with the
 //! published implementation, when both fill it by the same rule.
 
-use dim_torch::ParameterSpec;
+use dim_torch::{ParameterSpec, Parameters, TorchError};
+use tch::{Tensor, no_grad};
 
 use crate::init::fnv1a;
 
@@ -46,6 +47,15 @@ pub(crate) fn weights(spec: &ParameterSpec, seed: u64) -> Vec<f32> {
         .collect()
 }
 
+/// Fills a network whose parameters have the published names.
+pub(crate) fn fill(parameters: &Parameters, seed: u64) -> Result<(), TorchError> {
+    for (spec, tensor) in parameters.iter() {
+        let fresh = Tensor::from_slice(&weights(spec, seed)).f_view(spec.shape.as_slice())?;
+        no_grad(|| tensor.shallow_clone().f_copy_(&fresh))?;
+    }
+    Ok(())
+}
+
 fn range(spec: &ParameterSpec) -> Range {
     let name = spec.name.as_str();
     #[allow(clippy::cast_precision_loss)]
@@ -56,7 +66,7 @@ fn range(spec: &ParameterSpec) -> Range {
         Range { centre: Centre::LogColumn, half_width: 0.3 }
     } else if name.ends_with("attn1.D") {
         constant(1.0, 0.5)
-    } else if name.contains("norm") && name.ends_with("weight") {
+    } else if (name.contains("norm") && name.ends_with("weight")) || is_group_norm_of_adm(name) {
         constant(1.0, 0.3)
     } else if name.ends_with("dt_proj.weight") {
         constant(0.0, product(&spec.shape[1..2]).powf(-0.5))
@@ -80,6 +90,11 @@ fn range(spec: &ParameterSpec) -> Range {
     } else {
         constant(0.0, (3.0 / product(&spec.shape[1..])).sqrt())
     }
+}
+
+/// Whether this is the scale of a group norm of ADM that is called by its place in a sequence.
+fn is_group_norm_of_adm(name: &str) -> bool {
+    name == "out.0.weight" || name.ends_with("in_layers.0.weight") || name.ends_with("out_layers.0.weight")
 }
 
 /// Weyl increment of splitmix64.

@@ -80,11 +80,16 @@ fn network_without_classes_is_trained_and_sampled() {
 }
 
 #[test]
-fn transformers_are_trained_resumed_and_sampled_as_dim_is() {
-    for preset in ["dit_tiny", "uvit_tiny"] {
+fn other_networks_are_trained_resumed_and_sampled_as_dim_is() {
+    for preset in ["dit_tiny", "uvit_tiny", "unet_tiny"] {
         let place = Place::new();
-        let settings = [format!("model.preset={preset}"), "model.classes=2".into(), "sample.every_images=16".into()]
-            .map(|setting| setting);
+        let settings = [
+            format!("model.preset={preset}"),
+            "model.classes=2".into(),
+            "model.null_class=true".into(),
+            "sample.every_images=16".into(),
+        ]
+        .map(|setting| setting);
         let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting.as_str()]).collect();
         place.train("whole", &[&settings[..], &["--set", "train.images=16"]].concat());
         place.train("cut", &[&settings[..], &["--set", "train.images=8"]].concat());

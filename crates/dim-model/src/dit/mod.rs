@@ -54,13 +54,13 @@ impl Dit {
     ///
     /// # Errors
     /// An invalid configuration, or a parameter that is missing.
-    pub fn new(config: DitConfig, parameters: Parameters, precision: Precision) -> Result<Self, ModelError> {
+    pub fn new(config: DitConfig, parameters: Parameters) -> Result<Self, ModelError> {
         config.check()?;
         let blocks =
             (0..config.depth).map(|index| Block::new(&parameters, &config, index)).collect::<Result<_, _>>()?;
         let linear = |name| Linear::new(&parameters, name);
         Ok(Self {
-            precision,
+            precision: Precision::F32,
             patch_embed: PatchEmbed::new(&parameters, "x_embedder.proj")?,
             positions: PositionTable::default(),
             time_sinusoid: Sinusoid::new(specs::TIME_FREQUENCIES, parameters.device())?,
@@ -74,6 +74,13 @@ impl Dit {
             config,
             parameters,
         })
+    }
+
+    /// Chooses what the wide products are computed in.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// The network's sizes.
@@ -196,7 +203,7 @@ impl BackboneConfig for DitConfig {
     }
 
     fn build(&self, parameters: Parameters, precision: Precision) -> Result<Box<dyn Backbone>, ModelError> {
-        Ok(Box::new(Dit::new(self.clone(), parameters, precision)?))
+        Ok(Box::new(Dit::new(self.clone(), parameters)?.with_precision(precision)))
     }
 
     fn image_size(&self) -> usize {

@@ -61,7 +61,7 @@ impl Uvit {
     ///
     /// # Errors
     /// An invalid configuration, or a parameter that is missing.
-    pub fn new(config: UvitConfig, parameters: Parameters, precision: Precision) -> Result<Self, ModelError> {
+    pub fn new(config: UvitConfig, parameters: Parameters) -> Result<Self, ModelError> {
         config.check()?;
         let half = config.depth / 2;
         let block = |name: &str, skip| Block::new(&parameters, name, config.heads, skip);
@@ -73,7 +73,7 @@ impl Uvit {
         let final_layer =
             || Ok::<_, TorchError>((parameters.get("final_layer.weight")?, parameters.get("final_layer.bias")?));
         Ok(Self {
-            precision,
+            precision: Precision::F32,
             position_table: parameters.get("pos_embed")?,
             patch_embed: PatchEmbed::new(&parameters, "patch_embed.proj")?,
             time_sinusoid: Sinusoid::new(config.d_model, parameters.device())?,
@@ -86,6 +86,13 @@ impl Uvit {
             config,
             parameters,
         })
+    }
+
+    /// Chooses what the wide products are computed in.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// The network's sizes.
@@ -207,7 +214,7 @@ impl BackboneConfig for UvitConfig {
     }
 
     fn build(&self, parameters: Parameters, precision: Precision) -> Result<Box<dyn Backbone>, ModelError> {
-        Ok(Box::new(Uvit::new(self.clone(), parameters, precision)?))
+        Ok(Box::new(Uvit::new(self.clone(), parameters)?.with_precision(precision)))
     }
 
     fn image_size(&self) -> usize {

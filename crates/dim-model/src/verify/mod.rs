@@ -8,6 +8,7 @@ mod network;
 mod published;
 mod skip_weights;
 mod transformer;
+mod unet;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use full_size::full_size;
 pub use network::network;
 pub use skip_weights::skip_weights;
 pub use transformer::transformer;
+pub use unet::unet;
 
 /// Gradients, relative to the largest of their tensor.
 const GRADIENT_TOLERANCE: f64 = 1e-5;

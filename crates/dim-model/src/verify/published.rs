@@ -19,8 +19,10 @@ pub(super) enum Network {
 impl Network {
     pub(super) fn new(config: &ModelConfig, parameters: Parameters, precision: Precision) -> Result<Self, ModelError> {
         match config {
-            ModelConfig::Dit(config) => Ok(Self::Dit(Dit::new(config.clone(), parameters, precision)?)),
-            ModelConfig::Uvit(config) => Ok(Self::Uvit(Uvit::new(config.clone(), parameters, precision)?)),
+            ModelConfig::Dit(config) => Ok(Self::Dit(Dit::new(config.clone(), parameters)?.with_precision(precision))),
+            ModelConfig::Uvit(config) => {
+                Ok(Self::Uvit(Uvit::new(config.clone(), parameters)?.with_precision(precision)))
+            }
             other => Err(ModelError::Input {
                 argument: "config",
                 expected: "that of a DiT or a U-ViT".into(),

@@ -1,6 +1,6 @@
 //! Turns serde's messages into ours: the full key, what was expected, what came, and the nearest keys that exist.
 
-use dim_model::{DimConfig, DitConfig, UvitConfig};
+use dim_model::{DimConfig, DitConfig, UnetConfig, UvitConfig};
 use serde::de::DeserializeOwned;
 use toml::Table;
 
@@ -64,7 +64,10 @@ fn suggest(section: &str, field: &str, valid: &[String]) -> String {
         ("train", keys_of::<Train>()),
         ("sample", keys_of::<Sample>()),
         ("diffusion", keys_of::<Diffusion>()),
-        ("model", [keys_of::<DimConfig>(), keys_of::<DitConfig>(), keys_of::<UvitConfig>()].concat()),
+        (
+            "model",
+            [keys_of::<DimConfig>(), keys_of::<DitConfig>(), keys_of::<UvitConfig>(), keys_of::<UnetConfig>()].concat(),
+        ),
         ("autoencoder", keys_of::<Autoencoder>()),
     ];
     for (other, keys) in sections.iter().filter(|(other, _)| *other != section) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dim_model::{DimConfig, DitConfig, ModelConfig, UvitConfig};
+use dim_model::{DimConfig, DitConfig, ModelConfig, UnetConfig, UvitConfig};
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
@@ -137,6 +137,7 @@ fn check_model(table: &Table) -> Result<(), Explained> {
         Some("dim") => check_fields::<DimConfig>(fields),
         Some("dit") => check_fields::<DitConfig>(fields),
         Some("uvit") => check_fields::<UvitConfig>(fields),
+        Some("unet") => check_fields::<UnetConfig>(fields),
         _ => {
             let got = backbone.map_or_else(|| "nothing".to_owned(), |backbone| backbone.to_string());
             let expected = alternatives(&ModelConfig::BACKBONES);
