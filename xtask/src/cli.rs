@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench_kernels, bundle, ci, codegen, demo, format, invariants, kernel_resources,
+    bench_kernels, bench_scaling, bundle, ci, codegen, demo, format, invariants, kernel_resources,
     process::Interrupt,
     setup::{self, Request},
     test, test_gpu, verify,
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Verify(verify::Arguments),
     /// Time the CUDA kernels on this machine's GPU, or compare two runs: what became slower or faster
     BenchKernels(bench_kernels::Arguments),
+    /// Time DiM, DiT, U-ViT and a U-Net as images grow, and make a report of it; --quick takes minutes on a CPU
+    BenchScaling(bench_scaling::Arguments),
     /// Turn kernels/*/params.h into Rust
     Codegen {
         /// Change nothing; fail if the committed Rust differs from what the headers say
@@ -88,6 +90,7 @@ pub(crate) fn run(command: Command, workspace: &Workspace) -> anyhow::Result<Exi
         Command::Ci(arguments) => ci::run(workspace, &arguments, &interrupt)?,
         Command::Verify(arguments) => return verify::run(workspace, &arguments, &interrupt),
         Command::BenchKernels(arguments) => return bench_kernels::run(workspace, &arguments, &interrupt),
+        Command::BenchScaling(arguments) => return bench_scaling::run(workspace, &arguments, &interrupt),
         Command::Codegen { check } => codegen::run(workspace, check, &interrupt)?,
         Command::Format { check } => format::run(workspace, check, &interrupt)?,
         Command::Invariants => invariants::run(workspace)?,

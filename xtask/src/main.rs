@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod bench_kernels;
+mod bench_scaling;
 mod bundle;
 mod ci;
 mod cli;

@@ -2,15 +2,18 @@
 
 use std::fs;
 
-use dim_torch::cuda;
+use dim_torch::{cuda, host_memory};
 use tch::Device;
 
 /// Starts counting anew. Where that cannot be done, [`peak_bytes`] says nothing rather than something wrong.
 pub fn reset_peak(device: Device) -> bool {
     match device {
         Device::Cuda(ordinal) => cuda::reset_peak_memory(ordinal).is_ok(),
-        // Linux: the peak of the resident set becomes its present size.
-        _ => fs::write("/proc/self/clear_refs", "5").is_ok(),
+        _ => {
+            host_memory::give_back();
+            // Linux: the peak of the resident set becomes its present size.
+            fs::write("/proc/self/clear_refs", "5").is_ok()
+        }
     }
 }
 

@@ -199,3 +199,77 @@ fn summary(point: &Point) -> String {
     let note = point.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
     format!("{label}: {result}{note}")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use dim_report::record::{DeviceKind, Header, Run, VERSION};
+
+    use super::*;
+    use crate::scaling::ceilings::Ceilings;
+
+    #[test]
+    fn worker_that_is_killed_ends_its_point_and_not_the_sweep() {
+        let text = include_str!("../../../configs/bench/quick.toml");
+        let config = SweepConfig::parse(text, "quick.toml").unwrap();
+        let ready = Ready {
+            on_gpu: false,
+            gpu: None,
+            precision: "f32".into(),
+            threads: 1,
+            ceilings: Ceilings { macs_per_s: 1e12, copy_bytes_per_s: 1e10, exponentials_per_s: None },
+        };
+        let ready = serde_json::to_string(&ready).unwrap();
+        // Every worker dies of its first task: as the system kills it that takes all memory, or of a mistake.
+        let dies = |how: &str| {
+            let script = format!("echo '{ready}'; read task; {how}");
+            move || {
+                let mut command = Command::new("sh");
+                command.args(["-c", &script]);
+                command
+            }
+        };
+        for (how, killed) in [("kill -9 $$", true), ("exit 3", false)] {
+            let worker = dies(how);
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run.jsonl");
+            let header = Header {
+                version: VERSION,
+                device: "a device".into(),
+                device_kind: DeviceKind::Cpu,
+                driver: None,
+                libtorch: "2.11.0".into(),
+                cpu: "a processor".into(),
+                threads: 1,
+                precision: "f32".into(),
+                commit: "abc".into(),
+                date: "2026-11-25".into(),
+                quick: true,
+                config: text.into(),
+                groups: Vec::new(),
+            };
+            let mut writer = RunWriter::create(&path, &header).unwrap();
+            let sweep = Sweep { config: &config, worker: &worker, only: "DiT", longest_run_s: 1e9 };
+            sweep.run(Conversation::start(&mut worker()).unwrap(), &[], &mut writer).unwrap();
+            let run = Run::read(&path).unwrap();
+            let tasks = plan(&config).into_iter().filter(|task| config.models[task.model].name.contains("DiT")).count();
+            assert_eq!(run.points.len(), tasks);
+            assert!(run.points.iter().all(|point| match point.outcome {
+                Outcome::OutOfMemory => killed,
+                Outcome::Failed => !killed,
+                // A larger image than one for which a single image did not fit.
+                Outcome::Skipped => killed,
+                Outcome::Measured(_) => false,
+            }));
+            let note = run.points[0].note.clone().unwrap();
+            assert!(note.contains(if killed { "signal: 9" } else { "exit status: 3" }), "{note}");
+        }
+    }
+
+    #[test]
+    fn worker_that_does_not_start_is_an_error() {
+        let mut command = Command::new("sh");
+        let error = Conversation::start(command.args(["-c", "exit 4"])).err().unwrap().to_string();
+        assert!(error.contains("ended before it was ready (exit status: 4)"), "{error}");
+    }
+}

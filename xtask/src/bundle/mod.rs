@@ -1,6 +1,6 @@
 //! `cargo xtask bundle`: programs, tests and benchmarks for a machine without cargo, such as a node of a cluster.
 //!
-//! Layout, which `run.sh` knows too: `run`, `bin/dim-trainer`, `tests/<package>/<program>`, `benches/<program>`,
+//! Layout, which `run.sh` knows too: `run`, `bin/dim-trainer`, `bin/bench-scaling`, `tests/<package>/<program>`, `benches/<program>`,
 //! `configs/`, `golden/`.
 
 use std::{
@@ -45,12 +45,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
     clear(&out)?;
     setup::run(workspace, Request { nvcc: true, ..Request::default() }, interrupt)?;
     let trainer = artifacts::build(workspace, ["build", "--release", "-p", "dim-trainer"], interrupt)?.programs;
+    let scaling = ["build", "--release", "-p", "dim-bench", "--bin", "bench-scaling"];
+    let scaling = artifacts::build(workspace, scaling, interrupt)?.programs;
     let tests = gpu_tests(workspace, interrupt)?;
     let benches = ["bench", "--no-run", "-p", "dim-bench"];
     let benches = artifacts::build(workspace, benches, interrupt)?.programs;
     anyhow::ensure!(!tests.is_empty(), "no package has integration tests named {GPU_TESTS}");
 
-    for program in trainer.iter().filter(|program| program.name == "dim-trainer") {
+    let wanted = ["dim-trainer", "bench-scaling"];
+    for program in trainer.iter().chain(&scaling).filter(|program| wanted.contains(&program.name.as_str())) {
         place(program, &out.join("bin"), interrupt)?;
     }
     for program in &tests {

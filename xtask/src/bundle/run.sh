@@ -15,6 +15,7 @@ usage() {
 ./run dim-trainer ARGUMENT…         the program
 ./run tests [--sanitizer] [FILTER]  every test of the GPU; --sanitizer: under compute-sanitizer (memcheck, racecheck, initcheck)
 ./run bench NAME [ARGUMENT…]        a benchmark; without NAME: says which there are
+./run bench-scaling ARGUMENT…       whole networks against each other as images grow: run.jsonl, summary.md, report.html
 
 libtorch is $LIBTORCH, or else the torch of `python3`. Without a GPU the tests skip, by name and aloud.
 END
@@ -112,10 +113,9 @@ bench() {
 }
 
 case ${1-} in
-dim-trainer)
+dim-trainer | bench-scaling)
     find_libraries
-    shift
-    exec "$here/bin/dim-trainer" "$@"
+    exec "$here/bin/$1" "${@:2}"
     ;;
 tests)
     find_libraries

@@ -77,7 +77,7 @@ fn errors_in_a_backbone_name_the_key_and_what_was_expected() {
             .replace("run.toml:3", "--set model.preset=dit_tiny")
     );
     let message = error_in(&MINIMAL.replace("preset = \"tiny\"", "backbone = \"unit\""));
-    assert!(message.starts_with("run.toml:3: `model.backbone`: expected `dim`, `dit` or"), "{message}");
+    assert!(message.starts_with("run.toml:3: `model.backbone`: expected `dim`, `dit`, `uvit` or"), "{message}");
     let message = error(&["model.preset=dit_tiny", "model.head=4"]);
     assert!(message.contains("unknown key `model.head`; did you mean `model.heads`"), "{message}");
     let message = error(&["model.preset=uvit_tiny", "model.depth=half"]);
