@@ -6,7 +6,7 @@ use tch::Tensor;
 use crate::{ConfigError, Cost, ModelError, Precision};
 
 /// A network that predicts the noise in an image. Its tensors are views of the [`Parameters`] that it owns.
-pub trait Backbone: Send {
+pub trait Backbone {
     /// Predicts the noise in `x`, `[batch, channel, row, column]`, at network time `t`, `[batch]` (0 to 1000), for `class`,
     /// `[batch]` i64 (`None`: no class); of the shape of `x`, f32.
     ///

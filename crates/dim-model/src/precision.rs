@@ -1,5 +1,6 @@
 //! In what a network computes.
 
+use dim_torch::Parameters;
 use tch::Kind;
 
 /// In what the wide products are computed; norms, states, modulation and the residual stream are always f32.
@@ -15,6 +16,12 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// The parameters as a network of this precision is built on them: in bf16 with a copy of all weights, made once for each
+    /// time they are written.
+    pub(crate) fn prepare(self, parameters: Parameters) -> Parameters {
+        if self == Self::Bf16 { parameters.with_bf16_copy() } else { parameters }
+    }
+
     /// Of the wide products and of what lies between them and the kernels.
     pub(crate) fn kind(self) -> Kind {
         match self {

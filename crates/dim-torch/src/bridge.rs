@@ -25,7 +25,8 @@ pub(crate) fn view<'a>(
     Ok(view?)
 }
 
-/// A view to write a tensor through. The tensor must be fresh: nobody else may hold its storage.
+/// A view to write a tensor through. The tensor must be fresh: nobody else may hold its storage, but for handles of other
+/// elements, such as other columns of the same fresh buffer.
 pub(crate) fn view_mut<'a>(
     operation: &'static str,
     argument: &'static str,
@@ -33,7 +34,7 @@ pub(crate) fn view_mut<'a>(
 ) -> Result<TensorViewMut<'a>, TorchError> {
     let parts = Parts::of(operation, argument, tensor)?;
     // SAFETY: as in `view`; the callers of this crate allocate the tensor themselves just before, so that the
-    // exclusive borrow of the handle is an exclusive borrow of the storage.
+    // exclusive borrow of the handle is an exclusive borrow of its elements; kernels touch no others.
     let view = unsafe {
         TensorViewMut::from_raw_parts(tensor.data_ptr(), parts.dtype, parts.device, &parts.shape, &parts.strides)
     };

@@ -20,4 +20,4 @@ mod parameters;
 pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};
-pub use parameters::{ParameterSpec, Parameters};
+pub use parameters::{ParameterSpec, Parameters, Weight};

@@ -69,7 +69,7 @@ impl AdamW {
             got: "parameters without gradients".to_owned(),
         })?;
         let AdamWConfig { beta1, beta2, eps, weight_decay, clip_norm, ema_decay } = self.config;
-        let (values, copy) = (parameters.values(), parameters.flat_bf16());
+        let (values, copy) = (parameters.values(), parameters.flat_bf16()?);
         let queue = queue(&values)?;
         let mut norm = Tensor::f_empty([1], (Kind::Float, values.device()))?;
         adamw_ema::gradient_norm(

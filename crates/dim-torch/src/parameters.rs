@@ -5,6 +5,7 @@
 mod bf16_copy;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
@@ -44,7 +45,32 @@ pub struct Parameters {
     values: Tensor,
     gradients: Option<Tensor>,
     views: Vec<Tensor>,
-    bf16: Option<Bf16Copy>,
+    bf16: Option<Rc<Bf16Copy>>,
+}
+
+/// A parameter, and its copy in bf16 where the network computes in that.
+pub struct Weight {
+    leaf: Tensor,
+    bf16: Option<(Rc<Bf16Copy>, usize)>,
+}
+
+impl Weight {
+    /// The parameter itself, f32, which gets the gradient.
+    #[must_use]
+    pub fn leaf(&self) -> &Tensor {
+        &self.leaf
+    }
+
+    /// The numbers in `kind`, without gradient: from the parameters' bf16 copy if they have one, else converted here.
+    ///
+    /// # Errors
+    /// No memory, or an error of libtorch.
+    pub fn computed(&self, kind: Kind) -> Result<Tensor, TorchError> {
+        match &self.bf16 {
+            Some((copy, position)) if kind == Kind::BFloat16 => copy.view(*position),
+            _ => Ok(self.leaf.detach().to_kind(kind)),
+        }
+    }
 }
 
 impl Parameters {
@@ -93,36 +119,35 @@ impl Parameters {
         Ok(Self { specs: specs.to_vec(), index, values, gradients: None, views, bf16: None })
     }
 
-    /// The same with a copy of all values in bf16, for a network that computes in it: [`Parameters::bf16`].
-    ///
-    /// # Errors
-    /// No memory.
-    pub fn with_bf16_copy(mut self) -> Result<Self, TorchError> {
-        self.bf16 = Some(Bf16Copy::new(&self.values, &self.specs)?);
-        Ok(self)
+    /// The same with a copy of all values in bf16, for a network that computes in it: [`Parameters::weight`].
+    /// [`AdamW::step`](crate::AdamW::step) writes the copy along with the values. After any other write to them (fresh or
+    /// loaded weights), the next use copies all values again; libtorch's count of in-place writes tells.
+    /// Its memory is taken on the first use.
+    #[must_use]
+    pub fn with_bf16_copy(mut self) -> Self {
+        self.bf16 = Some(Rc::new(Bf16Copy::new(&self.values, &self.specs)));
+        self
     }
 
-    /// The parameter called `name` in bf16, a view without gradient; `None` without [`Parameters::with_bf16_copy`].
-    ///
-    /// [`AdamW::step`](crate::AdamW::step) writes the copy along with the values. After any other write to them (fresh or
-    /// loaded weights), the next call copies all values again; libtorch's count of in-place writes tells.
+    /// The parameter called `name` with its bf16 copy, if there is one.
     ///
     /// # Errors
-    /// No parameter has this name, or an error of libtorch.
-    pub fn bf16(&self, name: &str) -> Result<Option<Tensor>, TorchError> {
+    /// No parameter has this name.
+    pub fn weight(&self, name: &str) -> Result<Weight, TorchError> {
         let position = self.position(name)?;
-        self.bf16.as_ref().map(|copy| copy.view(position, &self.values)).transpose()
+        let bf16 = self.bf16.as_ref().map(|copy| (Rc::clone(copy), position));
+        Ok(Weight { leaf: self.views[position].shallow_clone(), bf16 })
     }
 
     /// The flat bf16 copy, to be written by whoever writes the values.
-    pub(crate) fn flat_bf16(&self) -> Option<&Tensor> {
-        self.bf16.as_ref().map(Bf16Copy::flat)
+    pub(crate) fn flat_bf16(&self) -> Result<Option<&Tensor>, TorchError> {
+        self.bf16.as_ref().map(|copy| copy.flat()).transpose()
     }
 
     /// Says that the bf16 copy has just been written from the present values.
     pub(crate) fn mark_bf16_fresh(&self) {
         if let Some(copy) = &self.bf16 {
-            copy.mark_fresh(&self.values);
+            copy.mark_fresh();
         }
     }
 

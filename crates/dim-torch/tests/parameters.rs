@@ -97,10 +97,10 @@ fn an_average_shares_the_buffer_it_is_read_from() {
 
 #[test]
 fn bf16_copy_follows_the_weights_whoever_writes_them() {
-    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap().with_bf16_copy().unwrap();
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap().with_bf16_copy();
     let assert_fresh = |when: &str| {
         for (spec, tensor) in parameters.iter() {
-            let copy = parameters.bf16(&spec.name).unwrap().unwrap();
+            let copy = parameters.weight(&spec.name).unwrap().computed(Kind::BFloat16).unwrap();
             assert!(!copy.requires_grad() && copy.kind() == Kind::BFloat16 && copy.size() == tensor.size());
             assert!(copy.equal(&tensor.detach().to_kind(Kind::BFloat16)), "{} is stale {when}", spec.name);
         }
@@ -115,18 +115,17 @@ fn bf16_copy_follows_the_weights_whoever_writes_them() {
     let config =
         AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: None, ema_decay: 0.9 };
     let mut optimizer = AdamW::new(config, &parameters);
-    let average = Parameters::from_flat(&specs(), optimizer.ema.shallow_clone()).unwrap().with_bf16_copy().unwrap();
-    let before = average.bf16("bias").unwrap().unwrap().copy();
-    let held = parameters.bf16("bias").unwrap().unwrap();
+    let average = Parameters::from_flat(&specs(), optimizer.ema.shallow_clone()).unwrap().with_bf16_copy();
+    let before = average.weight("bias").unwrap().computed(Kind::BFloat16).unwrap().copy();
+    let held = parameters.weight("bias").unwrap().computed(Kind::BFloat16).unwrap();
     loss(&parameters).backward();
     let _ = optimizer.step(&parameters, 1.0).unwrap();
     let leaf = parameters.get("bias").unwrap().detach();
     assert!(held.equal(&leaf.to_kind(Kind::BFloat16)), "the step writes the copy itself");
     assert_fresh("after a step");
-    let after = average.bf16("bias").unwrap().unwrap();
+    let after = average.weight("bias").unwrap().computed(Kind::BFloat16).unwrap();
     assert!(!after.equal(&before) && after.equal(&average.get("bias").unwrap().to_kind(Kind::BFloat16)));
-    assert!(Parameters::zeros(&specs(), Device::Cpu).unwrap().bf16("bias").unwrap().is_none());
-    assert!(matches!(parameters.bf16("gain"), Err(TorchError::UnknownParameter(name)) if name == "gain"));
+    assert!(matches!(parameters.weight("gain"), Err(TorchError::UnknownParameter(name)) if name == "gain"));
 }
 
 #[test]

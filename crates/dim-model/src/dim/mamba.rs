@@ -2,7 +2,10 @@
 
 use dim_torch::{
     Parameters, TokenMap, TorchError,
-    ops::{CausalConv1dInputs, SelectiveScanInputs, causal_conv1d, selective_scan},
+    ops::{
+        CausalConv1dInputs, MambaInputs, MambaKeeps, Projection, SelectiveScanInputs, causal_conv1d, mamba,
+        selective_scan,
+    },
 };
 use tch::Tensor;
 
@@ -44,6 +47,27 @@ impl Mamba {
         })
     }
 
+    /// The layer by kernels that take bf16 and choose themselves what backward keeps.
+    fn as_one_operation(&self, input: &Tensor, token_map: &TokenMap) -> Result<Tensor, TorchError> {
+        let linears = [&self.in_proj, &self.x_proj, &self.dt_proj, &self.out_proj].map(Linear::weight);
+        let computed: Vec<Tensor> =
+            linears.iter().map(|weight| weight.computed(input.kind())).collect::<Result<_, _>>()?;
+        let projection = |index: usize| Projection { weight: linears[index].leaf(), computed: &computed[index] };
+        let inputs = MambaInputs {
+            input,
+            in_proj: projection(0),
+            conv_weight: &self.conv1d_weight,
+            conv_bias: &self.conv1d_bias,
+            x_proj: projection(1),
+            dt_proj: projection(2),
+            delta_bias: &self.delta_bias,
+            a_log: &self.a_log,
+            d: &self.d,
+            out_proj: projection(3),
+        };
+        mamba(&inputs, Some(token_map), MambaKeeps::ScanOutput)
+    }
+
     /// `[batch, token, d_model]` → the same, in the kind of `precision`; convolution and scan walk along `token_map`.
     pub(crate) fn forward(
         &self,
@@ -52,6 +76,9 @@ impl Mamba {
         precision: Precision,
     ) -> Result<Tensor, TorchError> {
         let kind = precision.kind();
+        if precision == Precision::Bf16 {
+            return self.as_one_operation(&input.to_kind(kind), token_map);
+        }
         // Both leave a tensor that is of the kind already as it is.
         let to_kernel = |tensor: &Tensor| tensor.to_kind(precision.kernel_kind());
         let from_kernel = |tensor: Tensor| tensor.to_kind(kind);

@@ -249,7 +249,7 @@ impl BackboneConfig for DimConfig {
     }
 
     fn build(&self, parameters: Parameters, precision: Precision) -> Result<Box<dyn Backbone>, ModelError> {
-        Ok(Box::new(Dim::new(self.clone(), parameters)?.with_precision(precision)))
+        Ok(Box::new(Dim::new(self.clone(), precision.prepare(parameters))?.with_precision(precision)))
     }
 
     fn image_size(&self) -> usize {

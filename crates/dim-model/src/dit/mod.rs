@@ -203,7 +203,7 @@ impl BackboneConfig for DitConfig {
     }
 
     fn build(&self, parameters: Parameters, precision: Precision) -> Result<Box<dyn Backbone>, ModelError> {
-        Ok(Box::new(Dit::new(self.clone(), parameters)?.with_precision(precision)))
+        Ok(Box::new(Dit::new(self.clone(), precision.prepare(parameters))?.with_precision(precision)))
     }
 
     fn image_size(&self) -> usize {

@@ -1,6 +1,9 @@
 //! Linear maps in the network's compute precision.
 
-use dim_torch::{Parameters, TorchError};
+use dim_torch::{
+    Parameters, TorchError, Weight,
+    ops::{Projection, linear},
+};
 use tch::{Device, Kind, Tensor};
 
 /// Most inputs of a map that goes to oneDNN: it sums all of them in one go, and above this the roundings add up.
@@ -8,31 +11,41 @@ const MOST_POINTWISE_INPUTS: i64 = 512;
 
 /// `x · weightᵀ + bias`, weight `[outputs, inputs]`.
 pub(crate) struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
+    weight: Weight,
+    bias: Option<Weight>,
 }
 
 impl Linear {
     /// The map whose parameters are `name.weight` and `name.bias`.
     pub(crate) fn new(parameters: &Parameters, name: &str) -> Result<Self, TorchError> {
-        let bias = Some(parameters.get(&format!("{name}.bias"))?);
-        Ok(Self { weight: parameters.get(&format!("{name}.weight"))?, bias })
+        let bias = Some(parameters.weight(&format!("{name}.bias"))?);
+        Ok(Self { weight: parameters.weight(&format!("{name}.weight"))?, bias })
     }
 
     /// The map whose parameter is `name.weight`, without a bias.
     pub(crate) fn without_bias(parameters: &Parameters, name: &str) -> Result<Self, TorchError> {
-        Ok(Self { weight: parameters.get(&format!("{name}.weight"))?, bias: None })
+        Ok(Self { weight: parameters.weight(&format!("{name}.weight"))?, bias: None })
+    }
+
+    /// The weight.
+    pub(crate) fn weight(&self) -> &Weight {
+        &self.weight
     }
 
     /// `[…, inputs]` → `[…, outputs]`, computed and returned in `kind`.
     pub(crate) fn forward(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
         let x = x.to_kind(kind);
-        let weight = self.weight.to_kind(kind);
-        let bias = self.bias.as_ref().map(|bias| bias.to_kind(kind));
-        if x.device() == Device::Cpu && kind == Kind::Float && weight.size()[1] <= MOST_POINTWISE_INPUTS {
-            pointwise_convolution(&x, &weight, bias.as_ref())
+        let (weight, bias) = (self.weight.leaf(), self.bias.as_ref().map(Weight::leaf));
+        if kind != Kind::Float {
+            let computed = self.weight.computed(kind)?;
+            let bias_computed = self.bias.as_ref().map(|bias| bias.computed(kind)).transpose()?;
+            let bias = bias.zip(bias_computed.as_ref()).map(|(weight, computed)| Projection { weight, computed });
+            return linear(&x, Projection { weight, computed: &computed }, bias);
+        }
+        if x.device() == Device::Cpu && weight.size()[1] <= MOST_POINTWISE_INPUTS {
+            pointwise_convolution(&x, weight, bias)
         } else {
-            Ok(x.f_linear(&weight, bias.as_ref())?)
+            Ok(x.f_linear(weight, bias)?)
         }
     }
 }

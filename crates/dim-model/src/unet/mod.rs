@@ -167,7 +167,7 @@ impl BackboneConfig for UnetConfig {
     }
 
     fn build(&self, parameters: Parameters, precision: Precision) -> Result<Box<dyn Backbone>, ModelError> {
-        Ok(Box::new(Unet::new(self.clone(), parameters)?.with_precision(precision)))
+        Ok(Box::new(Unet::new(self.clone(), precision.prepare(parameters))?.with_precision(precision)))
     }
 
     fn image_size(&self) -> usize {

@@ -214,7 +214,7 @@ impl BackboneConfig for UvitConfig {
     }
 
     fn build(&self, parameters: Parameters, precision: Precision) -> Result<Box<dyn Backbone>, ModelError> {
-        Ok(Box::new(Uvit::new(self.clone(), parameters)?.with_precision(precision)))
+        Ok(Box::new(Uvit::new(self.clone(), precision.prepare(parameters))?.with_precision(precision)))
     }
 
     fn image_size(&self) -> usize {

@@ -1,45 +1,55 @@
 //! A bf16 copy of a flat buffer, never staler than it looks.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use tch::{Kind, Tensor, no_grad};
 
 use super::{ParameterSpec, views};
 use crate::TorchError;
 
-/// A flat copy in bf16 and its parameters.
+/// A flat copy in bf16 and its parameters; memory is taken on the first use.
 pub(super) struct Bf16Copy {
-    flat: Tensor,
-    views: Vec<Tensor>,
+    values: Tensor,
+    specs: Vec<ParameterSpec>,
+    copy: OnceCell<(Tensor, Vec<Tensor>)>,
     /// libtorch's count of writes to the values when they were last copied. The flat buffer, its views and the leaves made
     /// from them share the count, so no write to any of them goes unseen.
     version: Cell<Option<i64>>,
 }
 
 impl Bf16Copy {
-    /// A copy that is filled on its first use.
-    pub(super) fn new(values: &Tensor, specs: &[ParameterSpec]) -> Result<Self, TorchError> {
-        let flat = Tensor::f_empty(values.size(), (Kind::BFloat16, values.device()))?;
-        let views = views(&flat, specs)?;
-        Ok(Self { flat, views, version: Cell::new(None) })
+    /// A copy of `values`, which hold parameters of these specifications.
+    pub(super) fn new(values: &Tensor, specs: &[ParameterSpec]) -> Self {
+        Self { values: values.shallow_clone(), specs: specs.to_vec(), copy: OnceCell::new(), version: Cell::new(None) }
     }
 
-    pub(super) fn flat(&self) -> &Tensor {
-        &self.flat
+    fn memory(&self) -> Result<&(Tensor, Vec<Tensor>), TorchError> {
+        if let Some(memory) = self.copy.get() {
+            return Ok(memory);
+        }
+        let flat = Tensor::f_empty(self.values.size(), (Kind::BFloat16, self.values.device()))?;
+        let views = views(&flat, &self.specs)?;
+        Ok(self.copy.get_or_init(|| (flat, views)))
     }
 
-    /// Says that the copy has just been written from `values`.
-    pub(super) fn mark_fresh(&self, values: &Tensor) {
-        self.version.set(values.f_internal_version().ok());
+    /// The flat copy, to be written by whoever writes the values; [`Bf16Copy::mark_fresh`] comes next.
+    pub(super) fn flat(&self) -> Result<&Tensor, TorchError> {
+        Ok(&self.memory()?.0)
+    }
+
+    /// Says that the copy has just been written from the values.
+    pub(super) fn mark_fresh(&self) {
+        self.version.set(self.values.f_internal_version().ok());
     }
 
     /// A parameter of the copy, which is brought up to date first.
-    pub(super) fn view(&self, position: usize, values: &Tensor) -> Result<Tensor, TorchError> {
-        let version = values.f_internal_version()?;
+    pub(super) fn view(&self, position: usize) -> Result<Tensor, TorchError> {
+        let (flat, views) = self.memory()?;
+        let version = self.values.f_internal_version()?;
         if self.version.get() != Some(version) {
-            no_grad(|| self.flat.shallow_clone().f_copy_(values).map(drop))?;
+            no_grad(|| flat.shallow_clone().f_copy_(&self.values).map(drop))?;
             self.version.set(Some(version));
         }
-        Ok(self.views[position].shallow_clone())
+        Ok(views[position].shallow_clone())
     }
 }
