@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use dim_kernels::gpu::Gpu;
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::SweepError;
 use super::measure::wait;
@@ -31,12 +31,12 @@ impl Ceilings {
         let [rows, inputs, outputs] = if large { [23_424, 1536, 6144] } else { [2048, 384, 1536] };
         let x = Tensor::f_randn([rows, inputs], (Kind::Float, device))?.to_kind(kind);
         let weight = Tensor::f_randn([outputs, inputs], (Kind::Float, device))?.to_kind(kind);
-        let mut seconds = fastest(device, || Ok(drop(x.f_linear(&weight, None::<&Tensor>)?)))?;
+        let mut seconds = fastest(device, || x.f_linear(&weight, None::<&Tensor>).map(drop))?;
         if !large {
             // libtorch has two libraries for the same product on a CPU, and the networks take the faster one.
             let (image, filters) =
                 (x.f_view([1, rows, 1, inputs])?.f_permute([0, 3, 1, 2])?, weight.f_view([outputs, inputs, 1, 1])?);
-            let convolve = || Ok(drop(image.f_conv2d(&filters, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)?));
+            let convolve = || image.f_conv2d(&filters, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1).map(drop);
             seconds = seconds.min(fastest(device, convolve)?);
         }
         #[allow(clippy::cast_precision_loss)] // sizes of matrices
@@ -45,7 +45,7 @@ impl Ceilings {
         let elements: i64 = if large { 256 << 20 } else { 32 << 20 };
         let from = Tensor::f_zeros([elements], (Kind::Float, device))?;
         let mut to = from.zeros_like();
-        let seconds = fastest(device, || Ok(to.f_copy_(&from)?))?;
+        let seconds = fastest(device, || to.f_copy_(&from))?;
         #[allow(clippy::cast_precision_loss)]
         let copy_bytes_per_s = (2 * 4 * elements) as f64 / seconds;
         Ok(Self { macs_per_s, copy_bytes_per_s, exponentials_per_s: exponentials(device) })
@@ -60,7 +60,7 @@ fn exponentials(device: Device) -> Option<f64> {
 }
 
 /// Seconds of the fastest of many calls.
-fn fastest(device: Device, mut call: impl FnMut() -> Result<(), SweepError>) -> Result<f64, SweepError> {
+fn fastest(device: Device, mut call: impl FnMut() -> Result<(), TchError>) -> Result<f64, SweepError> {
     call()?;
     wait(device);
     let start = Instant::now();

@@ -56,6 +56,15 @@ pub struct Model {
     pub with: Table,
     /// Side of the image over that of the network's input: 8 for the latents of KL-f8, 1 for pixels.
     pub downsampling: u32,
+    /// Blocks that run again in a training step's backward pass; none by default.
+    #[serde(default)]
+    pub recompute_blocks: usize,
+    /// Whether the scans of the other blocks do.
+    #[serde(default)]
+    pub recompute_scan: bool,
+    /// What is timed of this network; by default what the sweep says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modes: Option<Vec<Mode>>,
     /// Largest image that is tried; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_px: Option<u32>,

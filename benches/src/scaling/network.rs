@@ -2,7 +2,7 @@
 
 use dim_diffusion::guidance::ClassifierFreeGuidance;
 use dim_diffusion::{Denoiser, DiffusionError};
-use dim_model::{Backbone, BackboneConfig, ModelConfig, Precision};
+use dim_model::{Backbone, BackboneConfig, ModelConfig, Precision, Recompute};
 use dim_report::record::Mode;
 use dim_torch::{AdamW, AdamWConfig, Parameters};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -29,14 +29,19 @@ pub struct Inputs {
 }
 
 impl Network {
-    /// The network with random weights; `trains` gives it gradients and an optimiser.
+    /// The network with random weights; `trains` gives it gradients and an optimiser, and says what backward computes again.
     ///
     /// # Errors
     /// No memory, mostly.
-    pub fn new(config: &ModelConfig, precision: Precision, trains: bool, device: Device) -> Result<Self, SweepError> {
+    pub fn new(
+        config: &ModelConfig,
+        precision: Precision,
+        trains: Option<Recompute>,
+        device: Device,
+    ) -> Result<Self, SweepError> {
         let specs = config.parameter_specs();
         let mut parameters = Parameters::zeros(&specs, device)?;
-        if !trains {
+        if trains.is_none() {
             parameters = Parameters::from_flat(&specs, parameters.values())?; // frees the gradients
         }
         no_grad(|| -> Result<(), SweepError> {
@@ -57,8 +62,10 @@ impl Network {
             clip_norm: Some(1.0),
             ema_decay: 0.9999,
         };
-        let optimizer = trains.then(|| AdamW::new(settings, &parameters));
-        Ok(Self { backbone: config.build(parameters, precision)?, config: config.clone(), optimizer })
+        let optimizer = trains.map(|_| AdamW::new(settings, &parameters));
+        let mut backbone = config.build(parameters, precision)?;
+        backbone.set_recompute(trains.unwrap_or_default());
+        Ok(Self { backbone, config: config.clone(), optimizer })
     }
 
     /// Inputs of its size.

@@ -31,7 +31,7 @@ pub fn plan(config: &SweepConfig) -> Vec<Task> {
             if model.max_px.is_some_and(|most| image_px > most) {
                 continue;
             }
-            for &mode in &config.modes {
+            for &mode in model.modes.as_ref().unwrap_or(&config.modes) {
                 let trains = mode == Mode::TrainingStep;
                 if trains && model.max_training_px.is_some_and(|most| image_px > most) {
                     continue;

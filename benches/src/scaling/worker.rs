@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, Write};
 
-use dim_model::{BackboneConfig, ModelConfig, Precision};
+use dim_model::{BackboneConfig, ModelConfig, Precision, Recompute};
 use dim_report::record::{Measurement, Mode, Outcome, Point};
 use dim_torch::cuda::{self, Attention};
 use serde::{Deserialize, Serialize};
@@ -137,7 +137,10 @@ impl Worker {
             |of: &Task| (of.model, of.image_px, of.mode == Mode::TrainingStep) == (task.model, task.image_px, trains);
         if !self.network.as_ref().is_some_and(|(of, _)| serves(of)) {
             self.network = None;
-            self.network = Some((task, Network::new(config, self.precision, trains, self.device)?));
+            let model = &self.config.models[task.model];
+            let recompute = Recompute { blocks: model.recompute_blocks, scan: model.recompute_scan };
+            let network = Network::new(config, self.precision, trains.then_some(recompute), self.device)?;
+            self.network = Some((task, network));
         }
         let Some((_, network)) = &mut self.network else {
             return Err(SweepError::Worker("has no network".into())); // it was made just above

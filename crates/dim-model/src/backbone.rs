@@ -3,7 +3,7 @@
 use dim_torch::{ParameterSpec, Parameters};
 use tch::Tensor;
 
-use crate::{ConfigError, Cost, ModelError, Precision};
+use crate::{ConfigError, Cost, ModelError, Precision, Recompute};
 
 /// A network that predicts the noise in an image. Its tensors are views of the [`Parameters`] that it owns.
 pub trait Backbone {
@@ -16,6 +16,9 @@ pub trait Backbone {
 
     /// The network's parameters.
     fn parameters(&self) -> &Parameters;
+
+    /// Chooses what backward computes again.
+    fn set_recompute(&mut self, recompute: Recompute);
 
     /// Draws fresh weights; each parameter's depend on `seed` and its name alone.
     ///

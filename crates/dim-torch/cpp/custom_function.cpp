@@ -1,5 +1,6 @@
 // One autograd node for every operation written in Rust. It knows nothing of what the operation computes: forward
 // and backward are callbacks on an opaque operation, which lives exactly as long as the node does.
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
@@ -100,6 +101,19 @@ struct RustFunction : torch::autograd::Function<RustFunction> {
 }  // namespace
 
 extern "C" {
+/// Adds the gradients of the leaves behind `outputs`, given those of the outputs, to the leaves' .grad; also from within a
+/// backward pass.
+char* dim_backward(Tensor* const* outputs, Tensor* const* gradients, std::size_t count) {
+    return dim::guarded([&] {
+        variable_list of, from;
+        for (std::size_t i = 0; i < count; ++i) {
+            of.push_back(*outputs[i]);
+            from.push_back(*gradients[i]);
+        }
+        torch::autograd::backward(of, from);
+    });
+}
+
 /// Takes ownership of `operation` in every case. The outputs are new handles that the caller owns.
 char* dim_apply(Tensor* const* inputs, std::size_t input_count, void* operation, DimCallbacks callbacks,
                 Tensor** outputs, std::size_t output_capacity, std::size_t* output_count) {

@@ -49,6 +49,11 @@ unsafe extern "C" {
         output_capacity: usize,
         output_count: *mut usize,
     ) -> *mut c_char;
+    pub(crate) fn dim_backward(
+        outputs: *const *const C_tensor,
+        gradients: *const *const C_tensor,
+        count: usize,
+    ) -> *mut c_char;
     pub(crate) fn dim_set_gradient(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_bump_version(tensor: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_prefer_deterministic() -> *mut c_char;

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 mod bridge;
+mod checkpoint;
 pub mod cuda;
 pub mod custom_function;
 mod error;
@@ -17,6 +18,7 @@ pub mod ops;
 mod optimizer;
 mod parameters;
 
+pub use checkpoint::checkpoint;
 pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};

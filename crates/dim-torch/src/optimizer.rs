@@ -96,7 +96,7 @@ impl AdamW {
                 first_moment: view_in_place(NAME, "first_moment", &self.first_moment)?,
                 second_moment: view_in_place(NAME, "second_moment", &self.second_moment)?,
                 ema: view_in_place(NAME, "ema", &self.ema)?,
-                bf16_copy: copy.map(|copy| view_in_place(NAME, "bf16_copy", copy)).transpose()?,
+                bf16_copy: copy.as_ref().map(|copy| view_in_place(NAME, "bf16_copy", copy)).transpose()?,
             }
         };
         adamw_ema::step(&queue, &inputs, state)?;

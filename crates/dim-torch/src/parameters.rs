@@ -5,7 +5,7 @@
 mod bf16_copy;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
@@ -45,18 +45,17 @@ pub struct Parameters {
     values: Tensor,
     gradients: Option<Tensor>,
     views: Vec<Tensor>,
-    bf16: Option<Rc<Bf16Copy>>,
+    bf16: Option<Arc<Bf16Copy>>,
 }
 
 /// A parameter, and its copy in bf16 where the network computes in that.
 pub struct Weight {
     leaf: Tensor,
-    bf16: Option<(Rc<Bf16Copy>, usize)>,
+    bf16: Option<(Arc<Bf16Copy>, usize)>,
 }
 
 impl Weight {
     /// The parameter itself, f32, which gets the gradient.
-    #[must_use]
     pub fn leaf(&self) -> &Tensor {
         &self.leaf
     }
@@ -125,7 +124,7 @@ impl Parameters {
     /// Its memory is taken on the first use.
     #[must_use]
     pub fn with_bf16_copy(mut self) -> Self {
-        self.bf16 = Some(Rc::new(Bf16Copy::new(&self.values, &self.specs)));
+        self.bf16 = Some(Arc::new(Bf16Copy::new(&self.values, &self.specs)));
         self
     }
 
@@ -135,12 +134,12 @@ impl Parameters {
     /// No parameter has this name.
     pub fn weight(&self, name: &str) -> Result<Weight, TorchError> {
         let position = self.position(name)?;
-        let bf16 = self.bf16.as_ref().map(|copy| (Rc::clone(copy), position));
+        let bf16 = self.bf16.as_ref().map(|copy| (Arc::clone(copy), position));
         Ok(Weight { leaf: self.views[position].shallow_clone(), bf16 })
     }
 
     /// The flat bf16 copy, to be written by whoever writes the values.
-    pub(crate) fn flat_bf16(&self) -> Result<Option<&Tensor>, TorchError> {
+    pub(crate) fn flat_bf16(&self) -> Result<Option<Tensor>, TorchError> {
         self.bf16.as_ref().map(|copy| copy.flat()).transpose()
     }
 

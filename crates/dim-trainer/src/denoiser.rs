@@ -1,7 +1,7 @@
 //! The network as samplers and objectives see it.
 
 use dim_diffusion::{Denoiser, DiffusionError};
-use dim_model::{Backbone, BackboneConfig, ModelConfig, ModelError, Precision};
+use dim_model::{Backbone, BackboneConfig, ModelConfig, ModelError, Precision, Recompute};
 use dim_torch::Parameters;
 use tch::Tensor;
 
@@ -19,6 +19,11 @@ impl Network {
     pub fn new(config: ModelConfig, parameters: Parameters, precision: Precision) -> Result<Self, ModelError> {
         let backbone = config.build(parameters, precision)?;
         Ok(Self { config, backbone })
+    }
+
+    /// Chooses what backward computes again.
+    pub fn set_recompute(&mut self, recompute: Recompute) {
+        self.backbone.set_recompute(recompute);
     }
 
     /// Its sizes.

@@ -198,3 +198,16 @@ fn run_whose_time_was_up_ends_in_order_and_can_go_on() {
     assert!(snapshot(&place, "cut") == expected, "the weights differ");
     place.fails(&["train", "--config", "config.toml", "--time-limit", "0"], 2, &["number of minutes above 0", "`0`"]);
 }
+
+#[test]
+fn blocks_that_run_again_change_no_bit_of_the_run() {
+    let place = Place::new();
+    place.train("whole", &["--set", "train.images=32"]);
+    place.train("again", &["--set", "train.images=32", "--set", "train.recompute_blocks=2"]);
+    // The settings in the metadata differ; the weights behind them must not.
+    let weights = |run: &str| {
+        let bytes = fs::read(place.path(run).join("snapshots/000000000032.safetensors")).unwrap();
+        bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..].to_vec()
+    };
+    assert!(weights("whole") == weights("again"), "the weights differ");
+}

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Precision,
-    layers::{Branch, Linear, Norm, Stream},
+    layers::{Branch, Form, Linear, Norm, Stream},
     observer::Observer,
 };
 
@@ -39,10 +39,13 @@ pub(crate) struct Block {
     join: Option<Join>,
     norm: Norm,
     modulation_table: Tensor,
-    mamba: Mamba,
+    pub(crate) mamba: Mamba,
 }
 
 impl Block {
+    /// What leaves a block: the stream, the layer's output and its gate.
+    pub(crate) const LEAVES: Form = Form { branch: true, gate: true, gate_offset: 1.0 };
+
     /// Block `index` of the network.
     pub(crate) fn new(parameters: &Parameters, config: &DimConfig, index: usize) -> Result<Self, TorchError> {
         let name = format!("blocks.{index}");

@@ -25,6 +25,7 @@ pub(crate) struct Mamba {
     out_proj: Linear,
     dt_rank: i64,
     d_state: i64,
+    keeps: MambaKeeps,
 }
 
 impl Mamba {
@@ -44,7 +45,13 @@ impl Mamba {
             out_proj: Linear::without_bias(parameters, &name("out_proj"))?,
             dt_rank: size(config.dt_rank()),
             d_state: size(config.d_state),
+            keeps: MambaKeeps::default(),
         })
+    }
+
+    /// Chooses what is kept for backward where the layer is one operation.
+    pub(crate) fn set_keeps(&mut self, keeps: MambaKeeps) {
+        self.keeps = keeps;
     }
 
     /// The layer by kernels that take bf16 and choose themselves what backward keeps.
@@ -65,7 +72,7 @@ impl Mamba {
             d: &self.d,
             out_proj: projection(3),
         };
-        mamba(&inputs, Some(token_map), MambaKeeps::ScanOutput)
+        mamba(&inputs, Some(token_map), self.keeps)
     }
 
     /// `[batch, token, d_model]` → the same, in the kind of `precision`; convolution and scan walk along `token_map`.

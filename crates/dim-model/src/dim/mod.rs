@@ -14,7 +14,7 @@ mod tokens;
 
 use std::sync::{Mutex, PoisonError};
 
-use dim_torch::{ParameterSpec, Parameters, TokenMap, TorchError};
+use dim_torch::{ParameterSpec, Parameters, TokenMap, TorchError, ops::MambaKeeps};
 use tch::{Kind, Tensor};
 
 pub use config::{DimConfig, LongSkip, Padding};
@@ -23,10 +23,10 @@ pub use scan_order::{ScanDirection, directions};
 pub use skip_tuning::SkipTuning;
 
 use crate::{
-    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision,
+    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision, Recompute,
     grid::{Grid, check_times, grid_of_input, labels},
     init::initialise,
-    layers::{Linear, Norm, PatchEmbed, Stream, unpatchify},
+    layers::{Linear, Norm, PatchEmbed, Segment, Stream, unpatchify},
     observer::Observer,
 };
 use block::Block;
@@ -51,7 +51,7 @@ pub struct Dim {
     position_table: PositionTable,
     sequencer: Sequencer,
     local_conv_in: LocalConv,
-    blocks: Vec<Block>,
+    blocks: Vec<Segment<Block>>,
     directions: Vec<ScanDirection>,
     local_conv_out: LocalConv,
     norm_out: Norm,
@@ -68,8 +68,9 @@ impl Dim {
     /// An invalid configuration, or a parameter that is missing.
     pub fn new(config: DimConfig, parameters: Parameters) -> Result<Self, ModelError> {
         config.check()?;
-        let blocks =
-            (0..config.depth).map(|index| Block::new(&parameters, &config, index)).collect::<Result<_, _>>()?;
+        let blocks = (0..config.depth)
+            .map(|index| Ok(Segment::new(Block::new(&parameters, &config, index)?)))
+            .collect::<Result<_, TorchError>>()?;
         Ok(Self {
             precision: Precision::F32,
             patch_embed: PatchEmbed::new(&parameters, "patch_embed")?,
@@ -198,10 +199,9 @@ impl Dim {
                     // Not in place: a skip shares its memory with the stream that it was taken from.
                     skip = &skip * tuning.weight(index, first_decoder_block, self.config.depth);
                 }
-                stream = Stream::new(block.join(settled, &skip, kind)?);
+                stream = Stream::new(block.with(|block| block.join(settled, &skip, kind))?);
             }
-            let (entered, left) =
-                block.forward(&stream, modulation, &maps[*direction as usize], self.precision, observe)?;
+            let (entered, left) = self.run_block(block, &stream, modulation, &maps[*direction as usize], observe)?;
             // What enters a block is what the one before it has put out; the first block's output is no skip.
             if (2..first_decoder_block).contains(&index) {
                 skips.push(entered);
@@ -209,6 +209,32 @@ impl Dim {
             stream = left;
         }
         stream.settle(Kind::Float)
+    }
+
+    /// Returns the stream that entered and the one that leaves.
+    fn run_block(
+        &self,
+        block: &Segment<Block>,
+        stream: &Stream,
+        modulation: &Tensor,
+        token_map: &TokenMap,
+        observe: &mut Observer,
+    ) -> Result<(Tensor, Stream), TorchError> {
+        let precision = self.precision;
+        if observe.looks() {
+            return block.with(|block| block.forward(stream, modulation, token_map, precision, observe));
+        }
+        let (mut inputs, form) = stream.parts();
+        inputs.push(modulation);
+        let token_map = token_map.clone();
+        let outputs = block.run(&inputs, move |block, inputs| {
+            let (stream, rest) = Stream::from_parts(inputs, form)?;
+            let (_, left) = block.forward(&stream, &rest[0], &token_map, precision, &mut Observer(None))?;
+            // What entered is what the stream that leaves is added to.
+            Ok(left.parts().0.into_iter().map(Tensor::shallow_clone).collect())
+        })?;
+        let (left, _) = Stream::from_parts(&outputs, Block::LEAVES)?;
+        Ok((left.x.shallow_clone(), left))
     }
 
     fn token_maps(&self, grid: Grid) -> [TokenMap; 4] {
@@ -232,6 +258,15 @@ impl Backbone for Dim {
 
     fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    fn set_recompute(&mut self, recompute: Recompute) {
+        let depth = self.blocks.len();
+        let keeps = if recompute.scan { MambaKeeps::Nothing } else { MambaKeeps::ScanOutput };
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            block.run_again(recompute.block(index, depth));
+            block.with(|block| block.mamba.set_keeps(keeps));
+        }
     }
 
     fn initialise(&self, seed: u64) -> Result<(), ModelError> {

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::config::DitConfig;
 use crate::{
     grid::size,
-    layers::{Attention, Branch, Gelu, Linear, Mlp, Norm, Stream},
+    layers::{Attention, Branch, Form, Gelu, Linear, Mlp, Norm, Stream},
 };
 
 /// Added to the variance in every layer norm.
@@ -21,6 +21,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// What leaves a block: the stream, the feed-forward layer's output and its gate.
+    pub(super) const LEAVES: Form = Form { branch: true, gate: true, gate_offset: 0.0 };
+
     /// Block `index` of the network.
     pub(super) fn new(parameters: &Parameters, config: &DitConfig, index: usize) -> Result<Self, TorchError> {
         let name = |layer: &str| format!("blocks.{index}.{layer}");

@@ -13,10 +13,10 @@ use tch::{Kind, Tensor};
 pub use config::DitConfig;
 
 use crate::{
-    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision,
+    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision, Recompute,
     grid::{Grid, check_times, grid_of_input, labels, size},
     init::initialise,
-    layers::{Linear, Norm, PatchEmbed, Sinusoid, Stream, unpatchify},
+    layers::{Linear, Norm, PatchEmbed, Segment, Sinusoid, Stream, unpatchify},
     observer::Observer,
     weights::PublishedNames,
 };
@@ -43,7 +43,7 @@ pub struct Dit {
     time_1: Linear,
     time_2: Linear,
     class_embed: Tensor,
-    pub(crate) blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Segment<Block>>,
     final_modulation: Linear,
     final_norm: Norm,
     final_linear: Linear,
@@ -56,8 +56,9 @@ impl Dit {
     /// An invalid configuration, or a parameter that is missing.
     pub fn new(config: DitConfig, parameters: Parameters) -> Result<Self, ModelError> {
         config.check()?;
-        let blocks =
-            (0..config.depth).map(|index| Block::new(&parameters, &config, index)).collect::<Result<_, _>>()?;
+        let blocks = (0..config.depth)
+            .map(|index| Ok(Segment::new(Block::new(&parameters, &config, index)?)))
+            .collect::<Result<_, TorchError>>()?;
         let linear = |name| Linear::new(&parameters, name);
         Ok(Self {
             precision: Precision::F32,
@@ -159,7 +160,7 @@ impl Dit {
         let active = condition.f_silu()?;
         let mut stream = Stream::new(tokens);
         for (index, block) in self.blocks.iter().enumerate() {
-            stream = block.forward(&stream, &active, kind)?;
+            stream = run_block(block, &stream, &active, kind)?;
             if observe.looks() {
                 observe.see(|| format!("block.{index}"), &stream.settle(Kind::Float)?);
             }
@@ -178,6 +179,18 @@ impl Dit {
     }
 }
 
+/// Returns the stream that leaves.
+fn run_block(block: &Segment<Block>, stream: &Stream, active: &Tensor, kind: Kind) -> Result<Stream, TorchError> {
+    let (mut inputs, form) = stream.parts();
+    inputs.push(active);
+    let outputs = block.run(&inputs, move |block, inputs| {
+        let (stream, rest) = Stream::from_parts(inputs, form)?;
+        let left = block.forward(&stream, &rest[0], kind)?;
+        Ok(left.parts().0.into_iter().map(Tensor::shallow_clone).collect())
+    })?;
+    Ok(Stream::from_parts(&outputs, Block::LEAVES)?.0)
+}
+
 impl Backbone for Dit {
     fn forward(&self, x: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, ModelError> {
         let output = self.forward_all(x, t, class)?;
@@ -186,6 +199,13 @@ impl Backbone for Dit {
 
     fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    fn set_recompute(&mut self, recompute: Recompute) {
+        let depth = self.blocks.len();
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            block.run_again(recompute.block(index, depth));
+        }
     }
 
     fn initialise(&self, seed: u64) -> Result<(), ModelError> {

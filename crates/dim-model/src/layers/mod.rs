@@ -6,6 +6,7 @@ mod mlp;
 mod norm;
 mod patches;
 mod position;
+mod segment;
 mod sinusoid;
 mod stream;
 
@@ -15,5 +16,6 @@ pub(crate) use mlp::{Gelu, Mlp};
 pub(crate) use norm::Norm;
 pub(crate) use patches::{PatchEmbed, unpatchify};
 pub(crate) use position::{resized_rows, resized_table};
+pub(crate) use segment::Segment;
 pub(crate) use sinusoid::Sinusoid;
-pub(crate) use stream::{Branch, Stream};
+pub(crate) use stream::{Branch, Form, Stream};

@@ -44,3 +44,40 @@ impl Stream {
         }
     }
 }
+
+/// Which tensors a stream consists of, besides the stream itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) branch: bool,
+    pub(crate) gate: bool,
+    pub(crate) gate_offset: f32,
+}
+
+impl Stream {
+    /// The tensors, for an operation that takes nothing else, and what they are.
+    pub(crate) fn parts(&self) -> (Vec<&Tensor>, Form) {
+        let gate = self.branch.as_ref().and_then(|branch| branch.gate.as_ref());
+        let form = Form {
+            branch: self.branch.is_some(),
+            gate: gate.is_some(),
+            gate_offset: self.branch.as_ref().map_or(0.0, |branch| branch.gate_offset),
+        };
+        let output = self.branch.as_ref().map(|branch| &branch.output);
+        (std::iter::once(&self.x).chain(output).chain(gate).collect(), form)
+    }
+
+    /// A stream of this form from the tensors in front of `parts`, and the tensors behind it.
+    pub(crate) fn from_parts(parts: &[Tensor], form: Form) -> Result<(Self, &[Tensor]), TorchError> {
+        let missing = || TorchError::Libtorch("a part of the stream is missing".to_owned());
+        let (x, mut rest) = parts.split_first().ok_or_else(missing)?;
+        let mut next = |present: bool| {
+            let part = if present { rest.split_first() } else { return Ok(None) };
+            let (part, others) = part.ok_or_else(missing)?;
+            rest = others;
+            Ok::<_, TorchError>(Some(part.shallow_clone()))
+        };
+        let (output, gate) = (next(form.branch)?, next(form.gate)?);
+        let branch = output.map(|output| Branch { output, gate, gate_offset: form.gate_offset });
+        Ok((Self { x: x.shallow_clone(), branch }, rest))
+    }
+}

@@ -20,9 +20,10 @@ use tch::{Kind, Tensor};
 
 use self::{convolution::Convolution, embedding::Embedding, layout::Layout, norm::GroupNorm, stage::Stage};
 use crate::{
-    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision,
+    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision, Recompute,
     grid::{check_times, grid_of_input, size},
     init,
+    layers::Segment,
     observer::Observer,
     weights::PublishedNames,
 };
@@ -41,9 +42,9 @@ pub struct Unet {
     precision: Precision,
     parameters: Parameters,
     embedding: Embedding,
-    input: Vec<Stage>,
-    middle: Stage,
-    output: Vec<Stage>,
+    input: Vec<Segment<Stage>>,
+    middle: Segment<Stage>,
+    output: Vec<Segment<Stage>>,
     norm_out: GroupNorm,
     conv_out: Convolution,
 }
@@ -56,7 +57,8 @@ impl Unet {
     pub fn new(config: UnetConfig, parameters: Parameters) -> Result<Self, ModelError> {
         config.check()?;
         let layout = Layout::new(&config);
-        let stage = |stage| Stage::new(&parameters, stage, config.num_head_channels);
+        let stage =
+            |stage| Ok::<_, TorchError>(Segment::new(Stage::new(&parameters, stage, config.num_head_channels)?));
         Ok(Self {
             precision: Precision::F32,
             embedding: Embedding::new(&parameters, &config)?,
@@ -126,19 +128,36 @@ impl Unet {
         let mut h = x.to_kind(self.precision.kind());
         let mut skips = Vec::new();
         for stage in &self.input {
-            h = stage.forward(h, &activated, self.precision, observe)?;
+            h = run_stage(stage, &h, &activated, self.precision, observe)?;
             skips.push(h.shallow_clone());
         }
-        h = self.middle.forward(h, &activated, self.precision, observe)?;
+        h = run_stage(&self.middle, &h, &activated, self.precision, observe)?;
         for stage in &self.output {
             if let Some(skip) = skips.pop() {
                 h = Tensor::f_cat(&[h, skip], 1)?;
             }
-            h = stage.forward(h, &activated, self.precision, observe)?;
+            h = run_stage(stage, &h, &activated, self.precision, observe)?;
         }
         let h = self.norm_out.forward(&h.to_kind(Kind::Float))?.f_silu()?;
         Ok(self.conv_out.forward(&h, Precision::F32)?)
     }
+}
+
+fn run_stage(
+    stage: &Segment<Stage>,
+    h: &Tensor,
+    activated: &Tensor,
+    precision: Precision,
+    observe: &mut Observer,
+) -> Result<Tensor, TorchError> {
+    if observe.looks() {
+        return stage.with(|stage| stage.forward(h.shallow_clone(), activated, precision, observe));
+    }
+    let outputs = stage.run(&[h, activated], move |stage, inputs| {
+        let h = stage.forward(inputs[0].shallow_clone(), &inputs[1], precision, &mut Observer(None))?;
+        Ok(vec![h])
+    })?;
+    outputs.into_iter().next().ok_or_else(|| TorchError::Libtorch("a stage returned nothing".to_owned()))
 }
 
 impl Backbone for Unet {
@@ -148,6 +167,14 @@ impl Backbone for Unet {
 
     fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    fn set_recompute(&mut self, recompute: Recompute) {
+        let depth = self.input.len() + 1 + self.output.len();
+        let stages = self.input.iter_mut().chain([&mut self.middle]).chain(&mut self.output);
+        for (index, stage) in stages.enumerate() {
+            stage.run_again(recompute.block(index, depth));
+        }
     }
 
     /// A fresh network predicts zero.

@@ -3,7 +3,7 @@
 use dim_torch::{Parameters, TorchError};
 use tch::{Kind, Tensor};
 
-use crate::layers::{Attention, Branch, Gelu, Linear, Mlp, Norm, Stream};
+use crate::layers::{Attention, Branch, Form, Gelu, Linear, Mlp, Norm, Stream};
 
 /// Added to the variance in every layer norm.
 pub(super) const NORM_EPS: f32 = 1e-5;
@@ -18,6 +18,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// What leaves a block: the stream and the feed-forward layer's output.
+    pub(super) const LEAVES: Form = Form { branch: true, gate: false, gate_offset: 0.0 };
+
     /// The block whose parameters start with `name`.
     pub(super) fn new(parameters: &Parameters, name: &str, heads: usize, skip: bool) -> Result<Self, TorchError> {
         let layer = |layer: &str| format!("{name}.{layer}");

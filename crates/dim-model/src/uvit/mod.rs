@@ -13,10 +13,10 @@ use tch::{Kind, Tensor};
 pub use config::UvitConfig;
 
 use crate::{
-    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision,
+    Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision, Recompute,
     grid::{Grid, check_times, grid_of_input, labels, size},
     init::initialise,
-    layers::{Linear, Norm, PatchEmbed, Sinusoid, Stream, resized_rows, unpatchify},
+    layers::{Linear, Norm, PatchEmbed, Segment, Sinusoid, Stream, resized_rows, unpatchify},
     observer::Observer,
     weights::PublishedNames,
 };
@@ -50,7 +50,7 @@ pub struct Uvit {
     time_embed: Option<(Linear, Linear)>,
     class_embed: Option<Tensor>,
     /// First those before the middle, then the middle one, then those with a skip.
-    pub(crate) blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Segment<Block>>,
     norm: Norm,
     decoder_pred: Linear,
     final_layer: Option<(Tensor, Tensor)>,
@@ -64,7 +64,8 @@ impl Uvit {
     pub fn new(config: UvitConfig, parameters: Parameters) -> Result<Self, ModelError> {
         config.check()?;
         let half = config.depth / 2;
-        let block = |name: &str, skip| Block::new(&parameters, name, config.heads, skip);
+        let block =
+            |name: &str, skip| Ok::<_, TorchError>(Segment::new(Block::new(&parameters, name, config.heads, skip)?));
         let before = (0..half).map(|index| block(&format!("in_blocks.{index}"), false));
         let after = (0..half).map(|index| block(&format!("out_blocks.{index}"), true));
         let blocks = before.chain([block("mid_block", false)]).chain(after).collect::<Result<_, _>>()?;
@@ -169,9 +170,9 @@ impl Uvit {
         let mut skips = Vec::with_capacity(middle);
         for (index, block) in self.blocks.iter().enumerate() {
             if index > middle {
-                stream = block.join(stream, skips.pop(), kind)?;
+                stream = block.with(|block| block.join(stream, skips.pop(), kind))?;
             }
-            let (entered, left) = block.forward(&stream, kind)?;
+            let (entered, left) = run_block(block, &stream, kind)?;
             // What enters a block is what the one before it has put out.
             if (1..=middle).contains(&index) {
                 skips.push(entered);
@@ -190,6 +191,18 @@ impl Uvit {
     }
 }
 
+/// Returns the stream that entered and the one that leaves.
+fn run_block(block: &Segment<Block>, stream: &Stream, kind: Kind) -> Result<(Tensor, Stream), TorchError> {
+    let (inputs, form) = stream.parts();
+    let mut outputs = block.run(&inputs, move |block, inputs| {
+        let (entered, left) = block.forward(&Stream::from_parts(inputs, form)?.0, kind)?;
+        let left = left.parts().0.into_iter().map(Tensor::shallow_clone);
+        Ok(left.chain([entered]).collect())
+    })?;
+    let entered = outputs.pop().ok_or_else(|| TorchError::Libtorch("a block returned nothing".to_owned()))?;
+    Ok((entered, Stream::from_parts(&outputs, Block::LEAVES)?.0))
+}
+
 impl Backbone for Uvit {
     fn forward(&self, x: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, ModelError> {
         self.run(x, &self.time_sinusoid.of(t)?, class, &mut Observer(None))
@@ -197,6 +210,13 @@ impl Backbone for Uvit {
 
     fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    fn set_recompute(&mut self, recompute: Recompute) {
+        let depth = self.blocks.len();
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            block.run_again(recompute.block(index, depth));
+        }
     }
 
     fn initialise(&self, seed: u64) -> Result<(), ModelError> {

@@ -85,11 +85,11 @@ impl Network {
         match self {
             Self::Dit(dit) => {
                 let condition = condition.ok_or_else(missing)?;
-                let left = dit.blocks[0].forward(stream, condition, dit.kind())?;
+                let left = dit.blocks[0].with(|block| block.forward(stream, condition, dit.kind()))?;
                 Ok((left.settle(Kind::Float)?, dit.finish(stream, condition)?))
             }
             Self::Uvit(uvit) => {
-                let (_, left) = uvit.blocks[0].forward(stream, uvit.kind())?;
+                let (_, left) = uvit.blocks[0].with(|block| block.forward(stream, uvit.kind()))?;
                 Ok((left.settle(Kind::Float)?, uvit.finish(stream)?))
             }
         }

@@ -1,6 +1,6 @@
 //! A bf16 copy of a flat buffer, never staler than it looks.
 
-use std::cell::{Cell, OnceCell};
+use std::sync::{Mutex, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
@@ -9,47 +9,68 @@ use crate::TorchError;
 
 /// A flat copy in bf16 and its parameters; memory is taken on the first use.
 pub(super) struct Bf16Copy {
+    // Autograd's own thread reads it, too, when it runs a part of the network again.
+    state: Mutex<State>,
+}
+
+struct State {
     values: Tensor,
     specs: Vec<ParameterSpec>,
-    copy: OnceCell<(Tensor, Vec<Tensor>)>,
+    copy: Option<(Tensor, Vec<Tensor>)>,
     /// libtorch's count of writes to the values when they were last copied. The flat buffer, its views and the leaves made
     /// from them share the count, so no write to any of them goes unseen.
-    version: Cell<Option<i64>>,
+    version: Option<i64>,
 }
 
 impl Bf16Copy {
     /// A copy of `values`, which hold parameters of these specifications.
     pub(super) fn new(values: &Tensor, specs: &[ParameterSpec]) -> Self {
-        Self { values: values.shallow_clone(), specs: specs.to_vec(), copy: OnceCell::new(), version: Cell::new(None) }
+        let (values, specs) = (values.shallow_clone(), specs.to_vec());
+        Self { state: Mutex::new(State { values, specs, copy: None, version: None }) }
     }
 
-    fn memory(&self) -> Result<&(Tensor, Vec<Tensor>), TorchError> {
-        if let Some(memory) = self.copy.get() {
-            return Ok(memory);
-        }
-        let flat = Tensor::f_empty(self.values.size(), (Kind::BFloat16, self.values.device()))?;
-        let views = views(&flat, &self.specs)?;
-        Ok(self.copy.get_or_init(|| (flat, views)))
+    fn with_state<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        // A poisoned lock only means that another thread panicked here; a copy that it left is stale by its version.
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The flat copy, to be written by whoever writes the values; [`Bf16Copy::mark_fresh`] comes next.
-    pub(super) fn flat(&self) -> Result<&Tensor, TorchError> {
-        Ok(&self.memory()?.0)
+    pub(super) fn flat(&self) -> Result<Tensor, TorchError> {
+        self.with_state(|state| Ok(state.memory()?.0.shallow_clone()))
     }
 
     /// Says that the copy has just been written from the values.
     pub(super) fn mark_fresh(&self) {
-        self.version.set(self.values.f_internal_version().ok());
+        self.with_state(|state| state.version = state.values.f_internal_version().ok());
     }
 
     /// A parameter of the copy, which is brought up to date first.
     pub(super) fn view(&self, position: usize) -> Result<Tensor, TorchError> {
-        let (flat, views) = self.memory()?;
-        let version = self.values.f_internal_version()?;
-        if self.version.get() != Some(version) {
-            no_grad(|| flat.shallow_clone().f_copy_(&self.values).map(drop))?;
-            self.version.set(Some(version));
-        }
-        Ok(views[position].shallow_clone())
+        self.with_state(|state| {
+            let version = state.values.f_internal_version()?;
+            let stale = state.version != Some(version);
+            let values = state.values.shallow_clone();
+            let (flat, views) = state.memory()?;
+            let view = views[position].shallow_clone();
+            if stale {
+                no_grad(|| flat.f_copy_(&values).map(drop))?;
+                state.version = Some(version);
+            }
+            Ok(view)
+        })
+    }
+}
+
+impl State {
+    fn memory(&mut self) -> Result<&mut (Tensor, Vec<Tensor>), TorchError> {
+        let copy = match self.copy.take() {
+            Some(copy) => copy,
+            None => {
+                let flat = Tensor::f_empty(self.values.size(), (Kind::BFloat16, self.values.device()))?;
+                let views = views(&flat, &self.specs)?;
+                (flat, views)
+            }
+        };
+        Ok(self.copy.insert(copy))
     }
 }

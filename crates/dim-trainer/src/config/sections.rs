@@ -99,6 +99,12 @@ pub struct Train {
     /// What the wide matrix products are computed in.
     #[serde(default)]
     pub precision: Precision,
+    /// So many blocks keep their inputs alone for backward, and run again in it: less memory, more time. More than there are: all.
+    #[serde(default)]
+    pub recompute_blocks: usize,
+    /// DiM in bf16: the scans of all other blocks run again in backward.
+    #[serde(default)]
+    pub recompute_scan: bool,
     /// CPU threads; absent: one for each physical core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::initial_weights;
-use dim_model::{BackboneConfig, Precision};
+use dim_model::{BackboneConfig, Precision, Recompute};
 use dim_torch::{AdamW, AdamWConfig, Parameters};
 use tch::{Device, Tensor};
 
@@ -30,7 +30,9 @@ impl TrainState {
     /// [`TrainerError::Model`] or [`TrainerError::Torch`], out of memory mostly.
     pub fn zeros(config: &Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
         let parameters = Parameters::zeros(&config.model.parameter_specs(), device)?;
-        let network = Network::new(config.model.clone(), parameters, precision)?;
+        let mut network = Network::new(config.model.clone(), parameters, precision)?;
+        let (blocks, scan) = (config.train.recompute_blocks, config.train.recompute_scan);
+        network.set_recompute(Recompute { blocks, scan });
         let optimizer = AdamW::new(optimizer_config(&config.train), network.parameters());
         let ema = Parameters::from_flat(network.parameters().specs(), optimizer.ema.shallow_clone())?;
         let ema = Network::new(config.model.clone(), ema, precision)?;
