@@ -25,6 +25,9 @@ pub struct SweepConfig {
     pub seconds_per_point: f64,
     /// Most timings of a point.
     pub max_samples: usize,
+    /// On a GPU, forward passes and sampling steps are recorded once and replayed, as a sampler would.
+    #[serde(default)]
+    pub cuda_graphs: bool,
     /// The networks.
     pub models: Vec<Model>,
     /// Which of them are fair to compare, and why.

@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use dim_report::record::{Measurement, Mode};
+use dim_report::record::Measurement;
 use tch::{Cuda, Device};
 
-use super::network::{Inputs, Network};
 use super::{SweepError, memory};
 
 /// How long a point is timed.
@@ -26,15 +25,13 @@ pub fn wait(device: Device) {
     }
 }
 
-/// Times `mode` on these inputs, from the first call of the host to the end of the device's work; the runs before it, which fill
-/// caches and let libraries choose, are not counted.
+/// Times `run`, from the first call of the host to the end of the device's work; the runs before it, which fill caches and let
+/// libraries choose, are not counted.
 ///
 /// # Errors
 /// No memory, mostly.
 pub fn measure(
-    network: &mut Network,
-    mode: Mode,
-    inputs: &Inputs,
+    run: &mut dyn FnMut() -> Result<(), SweepError>,
     batch: u32,
     device: Device,
     effort: Effort,
@@ -44,7 +41,7 @@ pub fn measure(
     let mut warm_up = 0;
     // Twice at least: the first run makes what the second finds. A device also needs a moment to raise its clock.
     while warm_up < 2 || (device.is_cuda() && start.elapsed().as_secs_f64() < 0.1 * effort.seconds) {
-        network.run(mode, inputs)?;
+        run()?;
         wait(device);
         warm_up += 1;
         // Where one run takes longer than all of them should, it was warm enough.
@@ -57,10 +54,10 @@ pub fn measure(
     while samples_ms.len() < LEAST_SAMPLES
         || (samples_ms.len() < effort.max_samples && start.elapsed().as_secs_f64() < effort.seconds)
     {
-        let run = Instant::now();
-        network.run(mode, inputs)?;
+        let sample = Instant::now();
+        run()?;
         wait(device);
-        samples_ms.push(1e3 * run.elapsed().as_secs_f64());
+        samples_ms.push(1e3 * sample.elapsed().as_secs_f64());
     }
     let peak = if counted { memory::peak_bytes(device) } else { None };
     Ok(Measurement::from_samples(samples_ms, batch, peak)?)

@@ -4,7 +4,7 @@ use dim_diffusion::guidance::ClassifierFreeGuidance;
 use dim_diffusion::{Denoiser, DiffusionError};
 use dim_model::{Backbone, BackboneConfig, ModelConfig, Precision, Recompute};
 use dim_report::record::Mode;
-use dim_torch::{AdamW, AdamWConfig, Parameters};
+use dim_torch::{AdamW, AdamWConfig, CudaGraph, Parameters};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::SweepError;
@@ -89,10 +89,21 @@ impl Network {
     /// No memory, mostly.
     pub fn run(&mut self, mode: Mode, inputs: &Inputs) -> Result<(), SweepError> {
         match mode {
-            Mode::Forward => no_grad(|| self.predict(inputs)).map(drop),
-            Mode::SamplingStep => no_grad(|| self.sampling_step(inputs)).map(drop),
+            Mode::Forward | Mode::SamplingStep => self.infer(mode, inputs).map(drop),
             Mode::TrainingStep => self.training_step(inputs),
         }
+    }
+
+    /// Records what `mode` does on CUDA device `ordinal`.
+    ///
+    /// # Errors
+    /// No memory, or work that cannot be recorded.
+    pub fn record(&self, mode: Mode, inputs: &Inputs, ordinal: usize) -> Result<CudaGraph, SweepError> {
+        Ok(CudaGraph::record(ordinal, || self.infer(mode, inputs))?.0)
+    }
+
+    fn infer(&self, mode: Mode, inputs: &Inputs) -> Result<Tensor, SweepError> {
+        no_grad(|| if mode == Mode::SamplingStep { self.sampling_step(inputs) } else { self.predict(inputs) })
     }
 
     fn predict(&self, inputs: &Inputs) -> Result<Tensor, SweepError> {

@@ -105,10 +105,10 @@ impl Worker {
         let wanted = batch;
         let (outcome, note) = loop {
             match self.measure(task, &config, batch) {
-                Ok((measurement, attention)) => {
-                    let smaller = (batch < wanted).then(|| format!("a batch of {wanted} did not fit"));
-                    let attention = attention.map(|one| format!("attention: {one}"));
-                    let notes: Vec<String> = [smaller, attention].into_iter().flatten().collect();
+                Ok((measurement, mut notes)) => {
+                    if batch < wanted {
+                        notes.push(format!("a batch of {wanted} did not fit"));
+                    }
                     break (Outcome::Measured(measurement), (!notes.is_empty()).then(|| notes.join("; ")));
                 }
                 Err(error) => {
@@ -131,7 +131,7 @@ impl Worker {
         task: Task,
         config: &ModelConfig,
         batch: u32,
-    ) -> Result<(Measurement, Option<&'static str>), SweepError> {
+    ) -> Result<(Measurement, Vec<String>), SweepError> {
         let trains = task.mode == Mode::TrainingStep;
         let serves =
             |of: &Task| (of.model, of.image_px, of.mode == Mode::TrainingStep) == (task.model, task.image_px, trains);
@@ -146,26 +146,35 @@ impl Worker {
             return Err(SweepError::Worker("has no network".into())); // it was made just above
         };
         let inputs = network.inputs(batch)?;
-        let mut chosen = None;
+        let mut notes = Vec::new();
         if self.device.is_cuda() && matches!(config, ModelConfig::Dit(_) | ModelConfig::Uvit(_)) {
-            let mut fastest = f64::INFINITY;
+            let mut fastest = (f64::INFINITY, ATTENTIONS[0]);
             for attention in ATTENTIONS {
                 cuda::choose_attention(attention)?;
-                let trial = measure(network, task.mode, &inputs, batch, self.device, TRIAL)?;
-                if trial.median_ms < fastest {
-                    (fastest, chosen) = (trial.median_ms, Some(attention));
+                let trial = measure(&mut || network.run(task.mode, &inputs), batch, self.device, TRIAL)?;
+                if trial.median_ms < fastest.0 {
+                    fastest = (trial.median_ms, attention);
                 }
             }
-            chosen.map(cuda::choose_attention).transpose()?;
+            cuda::choose_attention(fastest.1)?;
+            notes.push(format!("attention: {:?}", fastest.1));
         }
         let effort = Effort { seconds: self.config.seconds_per_point, max_samples: self.config.max_samples };
-        let measurement = measure(network, task.mode, &inputs, batch, self.device, effort)?;
-        let name = chosen.map(|attention| match attention {
-            Attention::CuDnn => "cuDNN",
-            Attention::Flash => "flash",
-            Attention::MemoryEfficient => "memory-efficient",
-        });
-        Ok((measurement, name))
+        let graph = match self.device {
+            Device::Cuda(ordinal) if self.config.cuda_graphs && !trains => network.record(task.mode, &inputs, ordinal),
+            _ => return Ok((measure(&mut || network.run(task.mode, &inputs), batch, self.device, effort)?, notes)),
+        };
+        match graph {
+            Ok(graph) => {
+                notes.push("CUDA graph".to_owned());
+                Ok((measure(&mut || Ok(graph.replay()?), batch, self.device, effort)?, notes))
+            }
+            Err(error) if is_out_of_memory(&error) => Err(error),
+            Err(error) => {
+                notes.push(format!("no CUDA graph: {}", first_line(&error.to_string())));
+                Ok((measure(&mut || network.run(task.mode, &inputs), batch, self.device, effort)?, notes))
+            }
+        }
     }
 }
 

@@ -62,6 +62,12 @@ unsafe extern "C" {
     pub(crate) fn dim_peak_memory(ordinal: i32, bytes: *mut i64) -> *mut c_char;
     pub(crate) fn dim_reset_peak_memory(ordinal: i32) -> *mut c_char;
     pub(crate) fn dim_forbid_tf32() -> *mut c_char;
+    pub(crate) fn dim_graph_new(ordinal: i32, graph: *mut *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_graph_begin(graph: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_graph_end(graph: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_graph_leave(graph: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_graph_replay(graph: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_graph_free(graph: *mut c_void) -> *mut c_char;
     pub(crate) fn dim_current_cuda_stream(ordinal: i32, stream: *mut *mut c_void) -> *mut c_char;
     fn malloc(size: usize) -> *mut c_void;
     fn free(pointer: *mut c_void);

@@ -10,6 +10,7 @@
 mod bridge;
 mod checkpoint;
 pub mod cuda;
+mod cuda_graph;
 pub mod custom_function;
 mod error;
 mod ffi;
@@ -19,6 +20,7 @@ mod optimizer;
 mod parameters;
 
 pub use checkpoint::checkpoint;
+pub use cuda_graph::CudaGraph;
 pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};

@@ -1,5 +1,7 @@
 //! From patches to the sequence that the blocks see, and back. Source: DiM, sections 3.2 and 3.3.
 
+use std::sync::{Mutex, PoisonError};
+
 use dim_torch::{Parameters, TorchError};
 use tch::Tensor;
 
@@ -11,6 +13,8 @@ pub(crate) struct Sequencer {
     separator_tokens: Tensor,
     padding_tokens: Tensor,
     padding: Padding,
+    /// Which padding token stands where below the grid seen last: made on the host, where a GPU should not wait for it.
+    turns: Mutex<Option<(Grid, Tensor)>>,
 }
 
 impl Sequencer {
@@ -19,6 +23,7 @@ impl Sequencer {
             separator_tokens: parameters.get("separator_tokens")?,
             padding_tokens: parameters.get("padding_tokens")?,
             padding: config.padding,
+            turns: Mutex::new(None),
         })
     }
 
@@ -46,13 +51,29 @@ impl Sequencer {
                 self.padding_tokens.f_view([1, padding, 1, width])?.f_expand([-1, -1, columns + padding, -1], false)?
             }
             Padding::Rho => {
-                // All padding positions in raster order take the tokens in turn. Every row above adds three, so that
-                // the first row below starts with token 0, and each further one where the last stopped.
-                let turns: Vec<i64> = (0..padding * (columns + padding)).map(|turn| turn % padding).collect();
-                let turns = Tensor::from_slice(&turns).to_device(self.padding_tokens.device());
+                let turns = self.turns(grid)?;
                 self.padding_tokens.f_index_select(0, &turns)?.f_view([1, padding, columns + padding, width])?
             }
         })
+    }
+}
+
+impl Sequencer {
+    /// The padding tokens below `grid` in raster order.
+    fn turns(&self, grid: Grid) -> Result<Tensor, TorchError> {
+        // A poisoned lock only means that another thread panicked here; what it left is old or whole.
+        let mut last = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, turns)) = last.as_ref().filter(|(known, _)| *known == grid) {
+            return Ok(turns.shallow_clone());
+        }
+        // All padding positions in raster order take the tokens in turn. Every row above adds three, so that
+        // the first row below starts with token 0, and each further one where the last stopped.
+        let (_, columns) = grid.sizes();
+        let padding = PADDING as i64;
+        let turns: Vec<i64> = (0..padding * (columns + padding)).map(|turn| turn % padding).collect();
+        let turns = Tensor::f_from_slice(&turns)?.f_to_device(self.padding_tokens.device())?;
+        *last = Some((grid, turns.shallow_clone()));
+        Ok(turns)
     }
 }
 
