@@ -202,3 +202,7 @@ fn add_low_variance(
 pub(super) fn own_grid(config: &impl BackboneConfig) -> Grid {
     Grid::square(config.image_size() / config.size_multiple())
 }
+
+#[cfg(test)]
+#[path = "transformer_tests.rs"]
+mod tests;
