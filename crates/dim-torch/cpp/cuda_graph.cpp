@@ -1,8 +1,8 @@
 // CUDA graphs by libtorch's own at::cuda::CUDAGraph, whose memory and random numbers the rest of libtorch knows.
 //
-// The programs are linked against libtorch_cpu alone and open libtorch_cuda.so when they start, and its headers want CUDA's,
-// which a machine without a GPU does not have. So the class is reached through its exported functions by their names; build.rs
-// has made sure that this is the version whose names these are.
+// The programs are linked against libtorch_cpu alone and open libtorch_cuda.so when they start, and its headers want
+// CUDA's, which a machine without a GPU does not have. So the class is reached through its exported functions by their
+// names; build.rs has made sure that this is the version whose names these are.
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <dlfcn.h>
 

@@ -101,8 +101,8 @@ struct RustFunction : torch::autograd::Function<RustFunction> {
 }  // namespace
 
 extern "C" {
-/// Adds the gradients of the leaves behind `outputs`, given those of the outputs, to the leaves' .grad; also from within a
-/// backward pass.
+/// Adds the gradients of the leaves behind `outputs`, given those of the outputs, to the leaves' .grad; also from
+/// within a backward pass.
 char* dim_backward(Tensor* const* outputs, Tensor* const* gradients, std::size_t count) {
     return dim::guarded([&] {
         variable_list of, from;

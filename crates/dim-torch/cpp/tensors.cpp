@@ -40,7 +40,8 @@ char* dim_forbid_tf32() {
     });
 }
 
-/// The opposite of dim_prefer_deterministic, for measurements: libtorch's fastest operations, chosen by trying where it can.
+/// The opposite of dim_prefer_deterministic, for measurements: libtorch's fastest operations, chosen by trying where it
+/// can.
 char* dim_prefer_fast() {
     return dim::guarded([&] {
         auto& context = at::globalContext();
@@ -60,18 +61,18 @@ char* dim_choose_attention(bool flash, bool cudnn, bool memory_efficient) {
         context.setSDPUseMath(true);
         // The one that was asked for comes before the plain one.
         using at::SDPBackend;
-        context.setSDPPriorityOrder({static_cast<int64_t>(SDPBackend::cudnn_attention),
-                                     static_cast<int64_t>(SDPBackend::flash_attention),
-                                     static_cast<int64_t>(SDPBackend::efficient_attention),
-                                     static_cast<int64_t>(SDPBackend::math),
-                                     static_cast<int64_t>(SDPBackend::overrideable)});
+        context.setSDPPriorityOrder(
+            {static_cast<int64_t>(SDPBackend::cudnn_attention), static_cast<int64_t>(SDPBackend::flash_attention),
+             static_cast<int64_t>(SDPBackend::efficient_attention), static_cast<int64_t>(SDPBackend::math),
+             static_cast<int64_t>(SDPBackend::overrideable)});
     });
 }
 
 /// The most bytes that tensors held on CUDA device `ordinal` since dim_reset_peak_memory.
 char* dim_peak_memory(int ordinal, std::int64_t* bytes) {
     return dim::guarded([&] {
-        const auto stats = c10::getDeviceAllocator(c10::DeviceType::CUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(ordinal));
+        const auto stats =
+            c10::getDeviceAllocator(c10::DeviceType::CUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(ordinal));
         *bytes = stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
     });
 }
