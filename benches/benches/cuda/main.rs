@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs)]
 
+mod adamw_ema;
 mod causal_conv1d;
+mod norm_modulate;
 mod selective_scan;
 
 use std::cell::RefCell;
@@ -31,9 +33,11 @@ struct Op {
 }
 
 /// One line an op.
-const OPS: [Op; 2] = [
+const OPS: [Op; 4] = [
     Op { name: "selective_scan", check: selective_scan::check, cases: selective_scan::cases },
     Op { name: "causal_conv1d", check: causal_conv1d::check, cases: causal_conv1d::cases },
+    Op { name: "norm_modulate", check: norm_modulate::check, cases: norm_modulate::cases },
+    Op { name: "adamw_ema", check: adamw_ema::check, cases: adamw_ema::cases },
 ];
 
 /// Times the CUDA kernels.

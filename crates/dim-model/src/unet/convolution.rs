@@ -1,31 +1,37 @@
 //! Convolutions in the network's compute precision.
 
-use dim_torch::{Parameters, TorchError};
+use dim_torch::{Parameters, TorchError, Weight};
 use tch::{Device, Kind, Tensor};
 
 use crate::Precision;
 
 /// A convolution that keeps the image's size, weight `[outputs, inputs, side, side]` or `[outputs, inputs, 1]`.
 pub(super) struct Convolution {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Weight,
+    bias: Weight,
 }
 
 impl Convolution {
     /// The convolution whose parameters are `name.weight` and `name.bias`.
     pub(super) fn new(parameters: &Parameters, name: &str) -> Result<Self, TorchError> {
-        Ok(Self { weight: parameters.get(&format!("{name}.weight"))?, bias: parameters.get(&format!("{name}.bias"))? })
+        let weight = |part: &str| parameters.weight(&format!("{name}.{part}"));
+        Ok(Self { weight: weight("weight")?, bias: weight("bias")? })
     }
 
     /// `[batch, input, row, column]` → `[batch, output, row, column]`, rounded to the precision's type.
     pub(super) fn forward(&self, x: &Tensor, precision: Precision) -> Result<Tensor, TorchError> {
         let rounded = |tensor: &Tensor| tensor.to_kind(precision.kind()).to_kind(precision.kernel_kind());
-        let weight = rounded(&self.weight);
+        // Without gradients, a copy that is made once serves; with them, autograd must see the conversion.
+        let parameter = |weight: &Weight| {
+            let converts = weight.leaf().requires_grad() || precision != Precision::Bf16;
+            if converts { Ok(rounded(weight.leaf())) } else { weight.computed(precision.kind()) }
+        };
+        let (weight, bias) = (parameter(&self.weight)?, parameter(&self.bias)?);
         // The published attention convolves along a row of pixels, [outputs, inputs, 1].
         let weight = if weight.dim() == 3 { weight.f_unsqueeze(-1)? } else { weight };
         let padding = weight.size()[3] / 2;
         let x = layout_of_convolutions(rounded(x))?;
-        let out = x.f_conv2d(&weight, Some(&rounded(&self.bias)), [1, 1], [padding, padding], [1, 1], 1)?;
+        let out = x.f_conv2d(&weight, Some(&bias), [1, 1], [padding, padding], [1, 1], 1)?;
         Ok(out.to_kind(precision.kind()))
     }
 }
