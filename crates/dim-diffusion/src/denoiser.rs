@@ -1,6 +1,6 @@
 //! What this crate asks of a network.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::DiffusionError;
 
@@ -18,6 +18,18 @@ pub trait Denoiser {
     /// # Errors
     /// Whatever the network reports, wrapped by [`DiffusionError::denoiser`].
     fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError>;
+
+    /// As [`Denoiser::predict`], with one time for all images: what samplers call, so that no one has to read the time from a
+    /// device.
+    ///
+    /// # Errors
+    /// As [`Denoiser::predict`].
+    fn predict_at(&self, x_t: &Tensor, network_time: f64, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
+        let kind = if x_t.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        // Filled with a scalar, not copied, so that a GPU is not waited for.
+        let t = Tensor::f_full([x_t.size()[0]], network_time, (kind, x_t.device()))?;
+        self.predict(x_t, &t, class)
+    }
 
     /// The label that means "no class", one above the last class; `None` if the network knows no classes.
     ///

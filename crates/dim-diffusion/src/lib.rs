@@ -4,6 +4,7 @@
 //! - [`noise`]: random numbers that depend on a seed and a sample, never on the batch around it
 //! - [`objective`]: the training loss
 //! - [`guidance`]: a denoiser that follows its class more closely
+//! - [`upsample`]: a denoiser of larger images than the network was trained on
 //! - [`sampler`]: from noise to images
 //! - [`verify`]: all of it against reference tensors
 
@@ -17,6 +18,7 @@ pub mod noise;
 pub mod objective;
 pub mod sampler;
 pub mod schedule;
+pub mod upsample;
 pub mod verify;
 
 pub use denoiser::Denoiser;

@@ -17,7 +17,6 @@ pub(super) struct Run<'a, 'o, 'f> {
     observer: &'o mut Observer<'f>,
     /// The labels on the device of `x`.
     class: Option<Tensor>,
-    batch: i64,
     steps: usize,
     evaluations: usize,
 }
@@ -56,7 +55,7 @@ impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
             ));
         }
         let class = inputs.class.map(|class| class.to_device(inputs.x.device()));
-        let mut run = Self { inputs: *inputs, observer, class, batch, steps, evaluations: 0 };
+        let mut run = Self { inputs: *inputs, observer, class, steps, evaluations: 0 };
         run.finished(0, t_start, inputs.x)?;
         Ok(run)
     }
@@ -71,10 +70,8 @@ impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
 
     /// The noise that the network sees in `x` at time `t` (0-dimensional).
     pub(super) fn noise(&mut self, x: &Tensor, t: &Tensor) -> Result<Tensor, DiffusionError> {
-        // Filled with a scalar, not copied, so that a GPU is not waited for.
         let network_time = self.inputs.schedule.network_time(t).double_value(&[]);
-        let network_time = Tensor::full([self.batch], network_time, (self.kind(), x.device()));
-        let noise = self.inputs.denoiser.predict(x, &network_time, self.class.as_ref())?;
+        let noise = self.inputs.denoiser.predict_at(x, network_time, self.class.as_ref())?;
         self.evaluations += 1;
         check::same_shape("the denoiser's prediction", &noise, &x.size())?;
         Ok(noise.to_kind(self.kind()))

@@ -10,6 +10,7 @@ mod reference;
 mod sde;
 mod solver;
 mod tables;
+mod upsample;
 
 pub use closed_form::GaussianDenoiser;
 
@@ -58,6 +59,7 @@ pub fn schedule_file(tensors: &[(String, Tensor)]) -> Result<Vec<Check>, Diffusi
     solver::dpm_solver(&reference, &mut checks)?;
     sde::equations(&reference, &mut checks)?;
     sde::euler_maruyama(&reference, &mut checks)?;
+    upsample::upsample(&reference, &mut checks)?;
     Ok(checks)
 }
 
@@ -84,5 +86,7 @@ pub fn is_schedule_input(name: &str) -> bool {
         "vpsde.train.x0",
     ];
     let noise_of_a_run = name.starts_with("em.") && name.ends_with(".noise");
-    INPUTS.contains(&name) || noise_of_a_run || matches!(name, "train.f32.eps" | "train.bf16.eps")
+    let upsampled = name.strip_prefix("ug.m").and_then(|rest| rest.split_once('.'));
+    let of_upsampling = upsampled.is_some_and(|(_, key)| ["pred_high", "pred_low", "t", "x"].contains(&key));
+    INPUTS.contains(&name) || of_upsampling || noise_of_a_run || matches!(name, "train.f32.eps" | "train.bf16.eps")
 }

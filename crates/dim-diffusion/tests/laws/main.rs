@@ -7,6 +7,7 @@ mod objective;
 mod samplers;
 mod schedules;
 mod truth;
+mod upsample;
 
 use dim_diffusion::{Denoiser, DiffusionError};
 use tch::{Kind, Tensor};

@@ -1,0 +1,135 @@
+//! Upsampling without training: larger images from a network that was trained on smaller ones. Source: Hwang et al. 2024,
+//! "Upsample Guidance: Scale Up Diffusion Models without Training" (arXiv 2404.01709); DiM (arXiv 2405.14224), section 3.4.
+//!
+//! Shrunk by a factor m, a noisy image has less noise: it looks like one of an earlier time tau, when the signal-to-noise ratio
+//! was m² as high, and of a smaller scale. There the network is at home. What it predicts for the small image replaces, early in
+//! sampling, the coarse part of what it predicts for the large one:
+//!
+//! ```text
+//! P = alpha_bar + (1 − alpha_bar) / m²                 low = predict(shrunk(x) / √P, tau)
+//! prediction = high + weight · enlarged(low / m − shrunk(high))
+//! ```
+
+mod times;
+
+use tch::{Kind, Tensor};
+
+pub use times::{Matched, MatchedTimes, TimeMatching};
+
+use crate::{Denoiser, DiffusionError, schedule::ScaledLinear};
+
+/// The options of [`UpsampleGuidance`]; those that are left out are the authors'.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpsampleOptions {
+    /// The image's side over that of the images that the network was trained on, at least 2.
+    pub factor: usize,
+    /// Weight of the guidance.
+    pub theta: f64,
+    /// Share of the time, from its noisy end, that guidance lasts.
+    pub eta: f64,
+    /// How the times of the small image are found.
+    pub matching: TimeMatching,
+}
+
+impl UpsampleOptions {
+    /// The authors' options for a factor.
+    #[must_use]
+    pub fn new(factor: usize) -> Self {
+        Self { factor, theta: 1.0, eta: 0.3, matching: TimeMatching::Corrected }
+    }
+
+    fn validate(self) -> Result<(), DiffusionError> {
+        if self.factor < 2 {
+            return Err(DiffusionError::option("factor", "a whole number of at least 2", self.factor));
+        }
+        if !self.theta.is_finite() {
+            return Err(DiffusionError::option("theta", "a finite number", self.theta));
+        }
+        if !(0.0..=1.0).contains(&self.eta) {
+            return Err(DiffusionError::option("eta", "from 0 to 1", self.eta));
+        }
+        Ok(())
+    }
+}
+
+/// A denoiser of large images made of one of small images, which may be guided by classes itself.
+pub struct UpsampleGuidance<'a> {
+    denoiser: &'a dyn Denoiser,
+    times: MatchedTimes<'a>,
+    options: UpsampleOptions,
+}
+
+impl<'a> UpsampleGuidance<'a> {
+    /// Guides `denoiser`, which was trained with `schedule`.
+    ///
+    /// # Errors
+    /// An option that has a value it cannot have.
+    pub fn new(
+        denoiser: &'a dyn Denoiser,
+        schedule: &'a ScaledLinear,
+        options: UpsampleOptions,
+    ) -> Result<Self, DiffusionError> {
+        options.validate()?;
+        Ok(Self { denoiser, times: MatchedTimes::new(schedule, options.factor, options.matching), options })
+    }
+
+    /// Weight of the guidance at a network time.
+    #[must_use]
+    pub fn weight(&self, network_time: f64) -> f64 {
+        // In f32, as the authors compare: 0.7 counts as 0.7.
+        #[allow(clippy::cast_possible_truncation)]
+        let first = ((1.0 - self.options.eta) * self.times.steps()) as f32;
+        if network_time >= f64::from(first) { self.options.theta } else { 0.0 }
+    }
+
+    /// The factor as libtorch counts sizes.
+    fn factor(&self) -> i64 {
+        self.options.factor as i64
+    }
+
+    /// Means of the squares of m × m pixels.
+    pub(crate) fn shrunk(&self, x: &Tensor) -> Result<Tensor, DiffusionError> {
+        let m = self.factor();
+        Ok(x.f_avg_pool2d([m, m], [m, m], [0, 0], false, true, None)?)
+    }
+
+    /// What is added to the prediction `high` for the large image, given that for the small one.
+    pub(crate) fn correction(&self, high: &Tensor, low: &Tensor) -> Result<Tensor, DiffusionError> {
+        let coarse = low / self.options.factor as f64 - self.shrunk(high)?;
+        let size = high.size();
+        Ok(coarse.f_upsample_nearest2d([size[2], size[3]], None, None)?)
+    }
+}
+
+impl Denoiser for UpsampleGuidance<'_> {
+    /// The time of the first image counts for all; reading it waits for the device, which samplers avoid by
+    /// [`Denoiser::predict_at`].
+    fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
+        let first = t.f_narrow(0, 0, 1)?.to_kind(Kind::Double).f_double_value(&[0])?;
+        self.predict_at(x_t, first, class)
+    }
+
+    fn predict_at(&self, x_t: &Tensor, network_time: f64, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
+        let size = x_t.size();
+        let m = self.factor();
+        if size.len() != 4 || size[2] % m != 0 || size[3] % m != 0 {
+            return Err(DiffusionError::WrongShape {
+                argument: "x_t".to_owned(),
+                expected: format!("[batch, channel, row, column], rows and columns multiples of the factor {m}"),
+                actual: size,
+            });
+        }
+        let high = self.denoiser.predict_at(x_t, network_time, class)?;
+        let weight = self.weight(network_time);
+        if weight == 0.0 {
+            return Ok(high);
+        }
+        let Matched { power, network_time: tau } = self.times.at(network_time);
+        let low = self.denoiser.predict_at(&(self.shrunk(x_t)? / power.sqrt()), tau, class)?;
+        Ok(&high + weight * self.correction(&high, &low)?)
+    }
+
+    fn null_class(&self) -> Option<i64> {
+        self.denoiser.null_class()
+    }
+}
