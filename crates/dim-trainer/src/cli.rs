@@ -111,7 +111,11 @@ pub struct SampleArgs {
     /// Seed of the noise.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
-    /// Height and width in pixels of the network's input, such as 32x48; by default the training size.
+    /// Draw images this many times as large as those that the network was trained on, without training: upsample guidance
+    /// (arXiv 2404.01709) keeps the composition of the small ones.
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u8).range(2..=8))]
+    pub upsample: Option<u8>,
+    /// Height and width in pixels of the network's input, such as 32x48; by default the training size, times that of --upsample.
     #[arg(long, value_name = "HxW")]
     pub size: Option<Size>,
     /// Images that go through the network at once.

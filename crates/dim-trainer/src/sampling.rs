@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use dim_diffusion::DiffusionError;
 use dim_diffusion::guidance::ClassifierFreeGuidance;
 use dim_diffusion::noise::{NoiseStream, SampleNoise};
 use dim_diffusion::sampler::{Sampler, SamplerInputs, Step};
 use dim_diffusion::schedule::{NoiseSchedule, ScaledLinear, VpSde};
+use dim_diffusion::upsample::{UpsampleGuidance, UpsampleOptions};
+use dim_diffusion::{Denoiser, DiffusionError};
 use dim_model::BackboneConfig;
 use tch::{Kind, Tensor};
 
@@ -23,6 +24,8 @@ pub struct Request {
     pub classes: Option<Vec<i64>>,
     /// Rows and columns of an image, in pixels of the network's input.
     pub size: [usize; 2],
+    /// How many times as large as its training images the network draws, where upsample guidance helps it.
+    pub upsample: Option<usize>,
     /// Weight of classifier-free guidance.
     pub cfg_scale: f64,
     /// Image `i` is a function of this seed and `i`, however the images are batched.
@@ -48,6 +51,20 @@ pub fn sample(
     let _no_grad = tch::no_grad_guard();
     let guided = ClassifierFreeGuidance::new(network, request.cfg_scale)?;
     let schedule = build_schedule(request.schedule);
+    let discrete = ScaledLinear::stable_diffusion();
+    let upsampled = match (request.upsample, request.schedule) {
+        (Some(factor), Schedule::Sd) => Some(UpsampleGuidance::new(&guided, &discrete, UpsampleOptions::new(factor))?),
+        (Some(_), Schedule::VpSde) => {
+            return Err(TrainerError::Usage(
+                "--upsample: this network was trained with the schedule vp_sde, and upsample guidance is for sd".into(),
+            ));
+        }
+        (None, _) => None,
+    };
+    let denoiser: &dyn Denoiser = match &upsampled {
+        Some(upsampled) => upsampled,
+        None => &guided,
+    };
     let device = network.parameters().device();
     let shape = [network.config().in_channels(), request.size[0], request.size[1]].map(|size| size as i64);
 
@@ -61,13 +78,8 @@ pub fn sample(
             let labels: Vec<i64> = batch.iter().map(|index| classes[*index as usize]).collect();
             Tensor::from_slice(&labels).to_device(device)
         });
-        let inputs = SamplerInputs {
-            denoiser: &guided,
-            schedule: &*schedule,
-            x: &x,
-            class: class.as_ref(),
-            noise: Some(&noise),
-        };
+        let inputs =
+            SamplerInputs { denoiser, schedule: &*schedule, x: &x, class: class.as_ref(), noise: Some(&noise) };
         let mut observe = |step: &Step<'_>| observer(done * step.steps + step.step, batches.len() * step.steps);
         images
             .push(request.sampler.sample(&inputs, &mut observe)?.f_to_kind(Kind::Float).map_err(DiffusionError::from)?);

@@ -166,7 +166,7 @@ fn samples_that_cannot_be_drawn() {
         &["--class 2: expected a class from 0 to 1 or one of `ring` or `stripes`"],
     );
     place.fails(&sample(&["--class", "square"]), 2, &["--class square", "`ring` or `stripes`"]);
-    place.fails(&sample(&["--size", "9x8"]), 2, &["--size 9x8", "multiples of the patch size, 2"]);
+    place.fails(&sample(&["--size", "9x8"]), 2, &["--size 9x8", "multiples of 2"]);
     place.fails(&sample(&["--steps", "0"]), 2, &["steps"]);
     place.fails(&sample(&["--sampler", "ddim", "--order", "2"]), 2, &["--order 2", "dpm++"]);
     place.fails(&sample(&["--sampler", "magic"]), 2, &["magic", "dpm++", "euler-maruyama"]);

@@ -59,6 +59,25 @@ fn any_count_and_rectangle_of_patches_can_be_drawn() {
 }
 
 #[test]
+fn images_are_drawn_larger_than_they_were_trained() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=8"]);
+    let larger = sample(&place, &["--run", "run", "--upsample", "2", "--count", "1", "--steps", "4"]);
+    assert_eq!((larger.0, larger.1), (16, 16));
+    let plain = sample(&place, &["--run", "run", "--size", "16x16", "--count", "1", "--steps", "4"]);
+    assert_ne!(larger, plain, "the guidance changes the picture");
+    let rectangle = ["--run", "run", "--upsample", "3", "--size", "12x24", "--count", "1", "--steps", "4"];
+    assert_eq!((sample(&place, &rectangle).0, sample(&place, &rectangle).1), (24, 12));
+    place.fails(
+        &["sample", "--run", "run", "--upsample", "2", "--size", "10x16"],
+        2,
+        &["--size 10x16", "multiples of 4"],
+    );
+    place.train("sde", &["--set", "train.images=8", "--set", "diffusion.schedule=vp_sde"]);
+    place.fails(&["sample", "--run", "sde", "--upsample", "2"], 2, &["--upsample", "vp_sde"]);
+}
+
+#[test]
 fn network_without_classes_is_trained_and_sampled() {
     let place = Place::new();
     place.train(

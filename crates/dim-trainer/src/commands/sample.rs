@@ -86,7 +86,8 @@ fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, Traine
     let mut request = Request {
         count,
         classes: classes(&arguments.class, subject)?.map(|classes| cycle_classes(&classes, count)),
-        size: size(arguments.size, &config.model)?,
+        size: size(arguments.size, &config.model, arguments.upsample)?,
+        upsample: arguments.upsample.map(usize::from),
         cfg_scale: arguments.cfg_scale.unwrap_or(config.sample.cfg_scale),
         seed: arguments.seed.unwrap_or(config.sample.seed),
         sampler: sampler(arguments, config.sample.sampler)?,
@@ -135,13 +136,19 @@ fn unknown_class(class: &str, known: i64, names: &[String]) -> TrainerError {
     TrainerError::Usage(format!("--class {class}: expected a class from 0 to {}{names}", known - 1))
 }
 
-fn size(asked: Option<Size>, model: &ModelConfig) -> Result<[usize; 2], TrainerError> {
-    let Some(Size { height, width }) = asked else { return Ok([model.image_size(); 2]) };
-    let patch = model.size_multiple();
-    if height.is_multiple_of(patch) && width.is_multiple_of(patch) {
+fn size(asked: Option<Size>, model: &ModelConfig, upsample: Option<u8>) -> Result<[usize; 2], TrainerError> {
+    let factor = upsample.map_or(1, usize::from);
+    let Some(Size { height, width }) = asked else { return Ok([model.image_size() * factor; 2]) };
+    // Shrunk by the factor, the image must still be one that the network takes.
+    let multiple = model.size_multiple() * factor;
+    if height.is_multiple_of(multiple) && width.is_multiple_of(multiple) {
         return Ok([height, width]);
     }
-    Err(TrainerError::Usage(format!("--size {height}x{width}: both must be multiples of the patch size, {patch}")))
+    let why = match upsample {
+        None => "what the network takes".to_owned(),
+        Some(factor) => format!("what the network takes times {factor}, the factor of --upsample"),
+    };
+    Err(TrainerError::Usage(format!("--size {height}x{width}: both must be multiples of {multiple}, {why}")))
 }
 
 fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, TrainerError> {

@@ -173,6 +173,7 @@ impl Session {
             count,
             classes: (!self.config.unconditional()).then(|| cycle_classes(&classes, count)),
             size: [self.config.model.image_size(); 2],
+            upsample: None,
             cfg_scale: sample.cfg_scale,
             seed: sample.seed,
             sampler: sample.sampler,
