@@ -5,16 +5,20 @@
 //! step waits for a GPU.
 
 mod ddim;
+mod dpm_multistep;
 mod dpm_solver;
+mod edm;
 mod euler_maruyama;
 mod run;
 mod time_grid;
 
 pub use ddim::{DdimOptions, ddim};
+pub use dpm_multistep::{DpmMultistepOptions, dpm_multistep};
 pub(crate) use dpm_solver::inner_fractions;
 pub use dpm_solver::{DpmSolverOptions, Parametrization, dpm_solver};
+pub use edm::{EdmOptions, edm};
 pub use euler_maruyama::{Equation, EulerMaruyamaOptions, drift, euler_maruyama, score};
-pub use time_grid::uniform_times;
+pub use time_grid::{Spacing, uniform_times};
 
 use std::ops::ControlFlow;
 
@@ -66,6 +70,10 @@ pub fn unobserved(_: &Step<'_>) -> ControlFlow<()> {
 pub enum Sampler {
     /// Single-step DPM-Solver or DPM-Solver++.
     DpmSolver(DpmSolverOptions),
+    /// Multistep DPM-Solver++, deterministic or stochastic.
+    DpmMultistep(DpmMultistepOptions),
+    /// Euler's or Heun's method on EDM's noise levels.
+    Edm(EdmOptions),
     /// DDIM.
     Ddim(DdimOptions),
     /// Euler–Maruyama on the reverse SDE, or Euler on the probability-flow ODE.
@@ -80,6 +88,8 @@ impl Sampler {
     pub fn validate(&self) -> Result<(), DiffusionError> {
         match self {
             Self::DpmSolver(options) => options.validate(),
+            Self::DpmMultistep(options) => options.validate(),
+            Self::Edm(options) => options.validate(),
             Self::Ddim(options) => options.validate(),
             Self::EulerMaruyama(options) => options.validate(),
         }
@@ -89,6 +99,8 @@ impl Sampler {
     pub fn evaluations(&self) -> usize {
         match self {
             Self::DpmSolver(options) => options.steps,
+            Self::DpmMultistep(options) => options.steps,
+            Self::Edm(options) => options.steps * options.order,
             Self::Ddim(options) => options.steps,
             Self::EulerMaruyama(options) => options.steps,
         }
@@ -101,6 +113,8 @@ impl Sampler {
     pub fn sample(&self, inputs: &SamplerInputs<'_>, observer: &mut Observer<'_>) -> Result<Tensor, DiffusionError> {
         match self {
             Self::DpmSolver(options) => dpm_solver(inputs, options, observer),
+            Self::DpmMultistep(options) => dpm_multistep(inputs, options, observer),
+            Self::Edm(options) => edm(inputs, options, observer),
             Self::Ddim(options) => ddim(inputs, options, observer),
             Self::EulerMaruyama(options) => euler_maruyama(inputs, options, observer),
         }

@@ -6,8 +6,8 @@ use dim_diffusion::{
     DiffusionError,
     noise::{NoiseStream, SampleNoise},
     sampler::{
-        DdimOptions, DpmSolverOptions, Equation, EulerMaruyamaOptions, Parametrization, Sampler, SamplerInputs,
-        unobserved,
+        DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, Equation, EulerMaruyamaOptions,
+        Parametrization, Sampler, SamplerInputs, unobserved,
     },
     schedule::{NoiseSchedule, ScaledLinear, VpSde},
 };
@@ -20,7 +20,7 @@ fn network(x: &Tensor, t: &Tensor, _: Option<&Tensor>) -> Result<Tensor, Diffusi
     Ok((x * 1.5).sin() + t.view([-1, 1]) / 1000.0)
 }
 
-fn samplers(steps: usize) -> [Sampler; 5] {
+fn samplers(steps: usize) -> [Sampler; 8] {
     let noise_prediction = Parametrization::Noise;
     [
         Sampler::DpmSolver(DpmSolverOptions { steps, ..Default::default() }),
@@ -30,6 +30,10 @@ fn samplers(steps: usize) -> [Sampler; 5] {
             parametrization: noise_prediction,
             ..Default::default()
         }),
+        Sampler::DpmMultistep(DpmMultistepOptions { steps, ..Default::default() }),
+        Sampler::DpmMultistep(DpmMultistepOptions { steps, stochastic: true, ..Default::default() }),
+        // One call a step, as the others have.
+        Sampler::Edm(EdmOptions { steps, order: 1, ..Default::default() }),
         Sampler::Ddim(DdimOptions { steps, ..Default::default() }),
         Sampler::Ddim(DdimOptions { steps, eta: 0.7, ..Default::default() }),
         Sampler::EulerMaruyama(EulerMaruyamaOptions { steps, ..Default::default() }),
@@ -187,7 +191,7 @@ fn wrong_inputs_are_named() {
             SamplerInputs { denoiser: &ClassNetwork, schedule: &schedule, x, class: class.as_ref(), noise: None };
         sampler.sample(&inputs, &mut unobserved).map_err(|error| error.to_string())
     };
-    let [dpm, _, ddim, stochastic, euler] = samplers(4);
+    let [dpm, _, _, _, _, ddim, stochastic, euler] = samplers(4);
     let x = zeros(&[2, 3]);
     assert!(run(&x, Some(&[0, 4]), &dpm).is_ok());
     assert!(run(&x, Some(&[0, 4]), &ddim).is_ok());

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use dim_diffusion::sampler::{DdimOptions, DpmSolverOptions, EulerMaruyamaOptions, Parametrization, Sampler};
+use dim_diffusion::sampler::{
+    DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, EulerMaruyamaOptions, Parametrization, Sampler,
+};
 use dim_model::{BackboneConfig, ModelConfig};
 use dim_torch::Parameters;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -162,12 +164,20 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
             parametrization: Parametrization::Noise,
             ..DpmSolverOptions::default()
         }),
+        Some(SamplerName::DpmMultistep) => Sampler::DpmMultistep(DpmMultistepOptions::default()),
+        Some(SamplerName::DpmMultistepSde) => {
+            Sampler::DpmMultistep(DpmMultistepOptions { stochastic: true, ..Default::default() })
+        }
+        Some(SamplerName::Heun) => Sampler::Edm(EdmOptions::default()),
+        Some(SamplerName::Euler) => Sampler::Edm(EdmOptions { order: 1, steps: 36, ..EdmOptions::default() }),
         Some(SamplerName::Ddim) => Sampler::Ddim(DdimOptions::default()),
         Some(SamplerName::EulerMaruyama) => Sampler::EulerMaruyama(EulerMaruyamaOptions::default()),
     };
     if let Some(asked) = arguments.steps {
         match &mut sampler {
             Sampler::DpmSolver(DpmSolverOptions { steps, .. })
+            | Sampler::DpmMultistep(DpmMultistepOptions { steps, .. })
+            | Sampler::Edm(EdmOptions { steps, .. })
             | Sampler::Ddim(DdimOptions { steps, .. })
             | Sampler::EulerMaruyama(EulerMaruyamaOptions { steps, .. }) => *steps = asked,
         }
@@ -175,9 +185,11 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
     if let Some(asked) = arguments.order {
         match &mut sampler {
             Sampler::DpmSolver(options) => options.order = asked,
+            Sampler::DpmMultistep(options) => options.order = asked,
+            Sampler::Edm(options) => options.order = asked,
             _ => {
                 return Err(TrainerError::Usage(format!(
-                    "--order {asked}: only the DPM solvers have an order; choose one with `--sampler dpm++`"
+                    "--order {asked}: only the DPM solvers and EDM's methods have an order; choose one with `--sampler dpm++`"
                 )));
             }
         }
