@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::device::DeviceChoice;
 
@@ -190,7 +190,9 @@ impl std::str::FromStr for Size {
 
 /// `dim-trainer inspect`
 #[derive(Debug, Args)]
-#[group(id = "subject", required = true, multiple = false, args = ["config", "weights", "run"])]
+// The group that clap makes of a struct by itself would hold `set`, too.
+#[group(skip)]
+#[command(group = ArgGroup::new("subject").required(true).args(["config", "weights", "run"]))]
 pub struct InspectArgs {
     /// A configuration.
     #[arg(long, value_name = "FILE")]

@@ -66,6 +66,22 @@ fn models_have_the_papers_size_and_cost() {
     }
 }
 
+#[test]
+fn inspect_takes_settings_beside_a_configuration() {
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_dim-trainer")).arg("inspect").args(arguments).output().unwrap()
+    };
+    let config = folder().join("imagenet256_h.toml");
+    let config = config.to_str().unwrap();
+    let output = run(&["--config", config, "--set", "model.preset=dit_xl_2"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    // Without the table of positions, which the published count includes.
+    assert!(output.status.success() && text.contains("674,834,720") && text.contains("118."), "{text}");
+    for wrong in [&["--set", "model.depth=9"][..], &["--config", config, "--run", "x"], &[]] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
 /// Teng et al. 2024 (arXiv 2405.14224) and the authors' published settings: steps, batch size, learning rate, weight decay, betas, epsilon,
 /// clipping, warm-up steps, label dropout.
 #[test]

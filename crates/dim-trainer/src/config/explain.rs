@@ -84,6 +84,22 @@ fn suggest(section: &str, field: &str, valid: &[String]) -> String {
     format!("{place} {}", valid.join(", "))
 }
 
+/// The names that are most alike, or all of them.
+pub(super) fn suggest_name(name: &str, valid: Vec<String>) -> String {
+    let mut near: Vec<(f64, &String)> = valid
+        .iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .collect();
+    near.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let near: Vec<&String> = near.into_iter().map(|(_, known)| known).take(MAX_SUGGESTIONS).collect();
+    if near.is_empty() {
+        format!("expected {}", alternatives(&valid))
+    } else {
+        format!("did you mean {}?", alternatives(&near))
+    }
+}
+
 /// The names of Rust's types mean nothing to most users.
 fn in_words(expected: &str) -> &str {
     match expected {

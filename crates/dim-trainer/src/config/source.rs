@@ -112,8 +112,10 @@ fn fill_in_model(table: &mut Table) -> Result<(), (&'static str, String)> {
         return fail(format!("`model.preset`: expected a string, got {} value", with_article(preset.type_str())));
     };
     let Some(config) = ModelConfig::named(name) else {
-        let expected = alternatives(&ModelConfig::names());
-        return fail(format!("`model.preset`: unknown preset `{name}`, expected {expected}"));
+        return fail(format!(
+            "`model.preset`: unknown preset `{name}`; {}",
+            explain::suggest_name(name, ModelConfig::names())
+        ));
     };
     let backbone = config.backbone();
     if let Some(other) = model.get("backbone").filter(|other| other.as_str() != Some(backbone)) {

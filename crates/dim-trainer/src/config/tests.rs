@@ -146,7 +146,9 @@ fn wrong_types_say_key_expected_and_got() {
     let message = error(&["diffusion.schedule=cosine"]);
     assert!(message.contains("`diffusion.schedule`: unknown variant `cosine`, expected `sd` or `vp_sde`"), "{message}");
     let message = error(&["model.preset=dim_xl_2"]);
-    assert!(message.contains("unknown preset `dim_xl_2`, expected `dim_s_2`, `dim_l_2`"), "{message}");
+    assert!(message.contains("unknown preset `dim_xl_2`; did you mean") && message.contains("`dim_l_2`"), "{message}");
+    let message = error(&["model.preset=foo"]);
+    assert!(message.contains("unknown preset `foo`; expected `dim_s_2`, `dim_l_2`"), "{message}");
     let message = error(&["train=3"]);
     assert!(message.contains("`train`: expected a section, got integer `3`"), "{message}");
 }
