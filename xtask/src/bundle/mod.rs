@@ -59,7 +59,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
     for program in &tests {
         place(program, &out.join("tests").join(&program.package), interrupt)?;
     }
-    for program in &benches {
+    // `cargo bench` builds the package's programs, too.
+    for program in benches.iter().filter(|program| !wanted.contains(&program.name.as_str())) {
         place(program, &out.join("benches"), interrupt)?;
     }
     copy(&workspace.root().join("configs"), &out.join("configs"))?;
