@@ -25,10 +25,7 @@ pub trait Denoiser {
     /// # Errors
     /// As [`Denoiser::predict`].
     fn predict_at(&self, x_t: &Tensor, network_time: f64, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
-        let kind = if x_t.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-        // Filled with a scalar, not copied, so that a GPU is not waited for.
-        let t = Tensor::f_full([x_t.size()[0]], network_time, (kind, x_t.device()))?;
-        self.predict(x_t, &t, class)
+        self.predict(x_t, &times(x_t, network_time)?, class)
     }
 
     /// The label that means "no class", one above the last class; `None` if the network knows no classes.
@@ -37,6 +34,12 @@ pub trait Denoiser {
     fn null_class(&self) -> Option<i64> {
         None
     }
+}
+
+/// One time for every image of `x_t`, `[batch]`: filled with a scalar, not copied, so that a GPU is not waited for.
+pub(crate) fn times(x_t: &Tensor, network_time: f64) -> Result<Tensor, DiffusionError> {
+    let kind = if x_t.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    Ok(Tensor::f_full([x_t.size()[0]], network_time, (kind, x_t.device()))?)
 }
 
 /// Any closure is a denoiser without classes.

@@ -108,6 +108,12 @@ pub struct SampleArgs {
     /// Weight of classifier-free guidance; 1 is the plain network.
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
+    /// Guide between these network times alone, such as 200-700 (times run from 1000, noise, to 0).
+    #[arg(long, value_name = "LOW-HIGH", value_parser = interval)]
+    pub guidance_interval: Option<[f64; 2]>,
+    /// Bring the contrast that guidance adds this far back, 0 to 1 (arXiv 2305.08891; 0.7 there).
+    #[arg(long, value_name = "PHI", default_value_t = 0.0)]
+    pub guidance_rescale: f64,
     /// Seed of the noise.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
@@ -136,6 +142,12 @@ pub struct SampleArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub compute: ComputeArgs,
+}
+
+/// `LOW-HIGH`.
+fn interval(text: &str) -> Result<[f64; 2], String> {
+    let numbers = text.split_once('-').and_then(|(low, high)| Some([low.parse().ok()?, high.parse().ok()?]));
+    numbers.filter(|[low, high]: &[f64; 2]| low <= high).ok_or_else(|| "expected LOW-HIGH, such as 200-700".to_owned())
 }
 
 /// The sampling algorithms.

@@ -28,6 +28,10 @@ pub struct Request {
     pub upsample: Option<usize>,
     /// Weight of classifier-free guidance.
     pub cfg_scale: f64,
+    /// Network times (0 to 1000) between which guidance is used; `None`: all.
+    pub guidance_interval: Option<[f64; 2]>,
+    /// How far the deviation of guided predictions is brought back, 0 to 1.
+    pub guidance_rescale: f64,
     /// Image `i` is a function of this seed and `i`, however the images are batched.
     pub seed: u64,
     /// The algorithm.
@@ -49,7 +53,10 @@ pub fn sample(
     mut observer: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Tensor, TrainerError> {
     let _no_grad = tch::no_grad_guard();
-    let guided = ClassifierFreeGuidance::new(network, request.cfg_scale)?;
+    let mut guided = ClassifierFreeGuidance::new(network, request.cfg_scale)?.rescaled(request.guidance_rescale)?;
+    if let Some([low, high]) = request.guidance_interval {
+        guided = guided.within(low, high)?;
+    }
     let schedule = build_schedule(request.schedule);
     let discrete = ScaledLinear::stable_diffusion();
     let upsampled = match (request.upsample, request.schedule) {

@@ -166,6 +166,8 @@ fn samples_that_cannot_be_drawn() {
         &["--class 2: expected a class from 0 to 1 or one of `ring` or `stripes`"],
     );
     place.fails(&sample(&["--class", "square"]), 2, &["--class square", "`ring` or `stripes`"]);
+    place.fails(&sample(&["--guidance-interval", "700-200"]), 2, &["700-200", "LOW-HIGH"]);
+    place.fails(&sample(&["--guidance-rescale", "2"]), 2, &["--guidance-rescale 2", "from 0 to 1"]);
     place.fails(&sample(&["--size", "9x8"]), 2, &["--size 9x8", "multiples of 2"]);
     place.fails(&sample(&["--steps", "0"]), 2, &["steps"]);
     place.fails(&sample(&["--sampler", "ddim", "--order", "2"]), 2, &["--order 2", "dpm++"]);

@@ -40,6 +40,8 @@ fn run_and_snapshot_draw_the_same_samples_as_the_end_of_training() {
         &["--seed", "9"],
         &["--class", "1,0"],
         &["--cfg-scale", "4"],
+        &["--cfg-scale", "4", "--guidance-interval", "100-600"],
+        &["--cfg-scale", "4", "--guidance-rescale", "0.7"],
         &["--steps", "5"],
         &["--sampler", "ddim", "--steps", "3"],
     ] {

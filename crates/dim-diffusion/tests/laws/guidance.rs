@@ -2,7 +2,10 @@
 
 use std::cell::Cell;
 
-use dim_diffusion::{Denoiser, DiffusionError, guidance::ClassifierFreeGuidance};
+use dim_diffusion::{
+    Denoiser, DiffusionError,
+    guidance::{Autoguidance, ClassifierFreeGuidance},
+};
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
 
@@ -85,4 +88,57 @@ fn what_guidance_lacks_is_named() {
     assert!(missing.starts_with("class is missing"), "{missing}");
     let short = guidance.predict(&x, &t, Some(&class.slice(0, 0, 2, 1))).unwrap_err();
     assert!(matches!(short, DiffusionError::WrongShape { .. }), "{short}");
+}
+
+proptest! {
+    #[test]
+    fn outside_its_interval_guidance_costs_and_changes_nothing(t in 0.0..1000.0f64, low in 0.0..500.0f64, width in 1.0..500.0f64) {
+        let (x, _, class) = inputs(&[0, 1, 2]);
+        let counting = Counting(&ClassNetwork, Cell::default());
+        let guidance = ClassifierFreeGuidance::new(&counting, 3.0).unwrap().within(low, low + width).unwrap();
+        let found = guidance.predict_at(&x, t, Some(&class)).unwrap();
+        let inside = (low..=low + width).contains(&t);
+        prop_assert_eq!(counting.1.get(), (1, if inside { 6 } else { 3 }));
+        let plain = ClassifierFreeGuidance::new(&ClassNetwork, if inside { 3.0 } else { 1.0 }).unwrap();
+        prop_assert_eq!(found, plain.predict_at(&x, t, Some(&class)).unwrap());
+    }
+
+    #[test]
+    fn rescaling_goes_from_the_guided_deviation_to_the_conditional(weight in 1.5..8.0f64, phi in 0.0..=1.0f64) {
+        let classes = [0, 3, 1];
+        let (x, t, class) = inputs(&classes);
+        let deviation = |x: &Tensor| x.std_dim(Some([1_i64].as_slice()), true, false);
+        let of = |phi| {
+            let guidance = ClassifierFreeGuidance::new(&ClassNetwork, weight).unwrap().rescaled(phi).unwrap();
+            deviation(&guidance.predict(&x, &t, Some(&class)).unwrap())
+        };
+        let conditional = deviation(&ClassNetwork.predict(&x, &t, Some(&class)).unwrap());
+        let expected = of(0.0) * (1.0 - phi) + conditional * phi;
+        prop_assert!(distance(&of(phi), &expected) < 1e-5);
+    }
+
+    #[test]
+    fn autoguidance_moves_away_from_the_weak_network(scale in 0.0..5.0f64) {
+        let (x, t, class) = inputs(&[0, 1, 2]);
+        let main = ClassNetwork.predict(&x, &t, Some(&class)).unwrap();
+        let weak = ClassifierFreeGuidance::new(&ClassNetwork, 0.0).unwrap();
+        let of_weak = weak.predict(&x, &t, Some(&class)).unwrap();
+        let guided = Autoguidance::new(&ClassNetwork, &weak, scale).unwrap().predict(&x, &t, Some(&class)).unwrap();
+        prop_assert!(distance(&guided, &(&of_weak + (&main - &of_weak) * scale)) < 1e-5);
+        // A network is no guide to itself.
+        let alone = Autoguidance::new(&ClassNetwork, &ClassNetwork, scale).unwrap();
+        prop_assert!(distance(&alone.predict(&x, &t, Some(&class)).unwrap(), &main) < 1e-6);
+    }
+}
+
+#[test]
+fn wrong_options_of_guidance_are_named() {
+    let guidance = || ClassifierFreeGuidance::new(&ClassNetwork, 2.0).unwrap();
+    let error = |result: Result<ClassifierFreeGuidance<'_>, DiffusionError>| result.err().unwrap().to_string();
+    assert!(error(guidance().within(500.0, 400.0)).contains("500 to 400"));
+    assert!(error(guidance().within(f64::NAN, 400.0)).contains("interval"));
+    assert!(error(guidance().rescaled(1.5)).contains("rescale"));
+    let unconditional = |x: &Tensor, _: &Tensor, _: Option<&Tensor>| Ok(x.shallow_clone());
+    let error = Autoguidance::new(&ClassNetwork, &unconditional, 2.0).err().unwrap().to_string();
+    assert!(error.contains("null class") && error.contains("none"), "{error}");
 }

@@ -90,6 +90,8 @@ fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, Traine
         classes: classes(&arguments.class, subject)?.map(|classes| cycle_classes(&classes, count)),
         size: size(arguments.size, &config.model, arguments.upsample)?,
         upsample: arguments.upsample.map(usize::from),
+        guidance_interval: arguments.guidance_interval,
+        guidance_rescale: rescale(arguments.guidance_rescale)?,
         cfg_scale: arguments.cfg_scale.unwrap_or(config.sample.cfg_scale),
         seed: arguments.seed.unwrap_or(config.sample.seed),
         sampler: sampler(arguments, config.sample.sampler)?,
@@ -151,6 +153,13 @@ fn size(asked: Option<Size>, model: &ModelConfig, upsample: Option<u8>) -> Resul
         Some(factor) => format!("what the network takes times {factor}, the factor of --upsample"),
     };
     Err(TrainerError::Usage(format!("--size {height}x{width}: both must be multiples of {multiple}, {why}")))
+}
+
+fn rescale(phi: f64) -> Result<f64, TrainerError> {
+    if (0.0..=1.0).contains(&phi) {
+        return Ok(phi);
+    }
+    Err(TrainerError::Usage(format!("--guidance-rescale {phi}: expected a number from 0 to 1")))
 }
 
 fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, TrainerError> {

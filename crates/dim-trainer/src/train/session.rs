@@ -174,6 +174,8 @@ impl Session {
             classes: (!self.config.unconditional()).then(|| cycle_classes(&classes, count)),
             size: [self.config.model.image_size(); 2],
             upsample: None,
+            guidance_interval: None,
+            guidance_rescale: 0.0,
             cfg_scale: sample.cfg_scale,
             seed: sample.seed,
             sampler: sample.sampler,
