@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod autoencoder;
 mod backbone;
 mod config_checks;
 mod cost;
@@ -31,6 +32,7 @@ mod uvit;
 pub mod verify;
 pub mod weights;
 
+pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments};
 pub use backbone::{Backbone, BackboneConfig};
 pub use cost::Cost;
 pub use dim::{Dim, DimConfig, ForwardOptions, LongSkip, Padding, ScanDirection, SkipTuning, directions};

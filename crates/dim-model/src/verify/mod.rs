@@ -2,6 +2,7 @@
 //!
 //! `dim-trainer verify` prints what these functions return, and this crate's tests run them on the repository's files.
 
+mod autoencoder;
 pub mod compare;
 mod full_size;
 mod network;
@@ -16,6 +17,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{DimConfig, Grid, ModelError, Precision, directions};
 
+pub use autoencoder::autoencoder;
 pub use compare::{Computed, in_bf16, in_f32};
 pub use full_size::full_size;
 pub use network::network;

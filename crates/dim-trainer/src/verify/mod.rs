@@ -45,6 +45,10 @@ pub enum Kind {
     FullSize,
     /// A small DiT or U-ViT.
     Transformer,
+    /// A small autoencoder.
+    Autoencoder,
+    /// The autoencoder of full size with procedural weights.
+    FullAutoencoder,
     /// A small U-Net.
     Unet,
     /// A DiT or U-ViT of full size with procedural weights.
@@ -65,6 +69,8 @@ impl Kind {
             "full_S" | "full_L256" | "full_H256" | "full_H512" => Some(Self::FullSize),
             "full_dit_xl" | "full_uvit_h" => Some(Self::FullTransformer),
             _ if name.starts_with("dim_") => Some(Self::Network),
+            "full_vae" => Some(Self::FullAutoencoder),
+            _ if name.starts_with("vae_") => Some(Self::Autoencoder),
             _ if name.starts_with("unet_") => Some(Self::Unet),
             _ if name.starts_with("dit_") || name.starts_with("uvit_") => Some(Self::Transformer),
             _ => None,
@@ -75,7 +81,7 @@ impl Kind {
 impl Kind {
     /// Whether the comparison takes minutes and gigabytes.
     pub fn is_full_size(self) -> bool {
-        matches!(self, Self::FullSize | Self::FullTransformer)
+        matches!(self, Self::FullSize | Self::FullTransformer | Self::FullAutoencoder)
     }
 }
 
@@ -102,6 +108,9 @@ pub fn verify_file(path: &Path, kind: Kind, setting: Setting) -> Result<Report, 
         Kind::Schedule => schedule(tensors, metadata)?,
         Kind::Network => of_network(model::network(&File::new(tensors, metadata), setting)?),
         Kind::FullSize => of_network(model::full_size(&File::new(tensors, metadata), setting)?),
+        Kind::Autoencoder | Kind::FullAutoencoder => {
+            of_network(model::autoencoder(&File::new(tensors, metadata), setting)?)
+        }
         Kind::Unet => of_network(model::unet(&File::new(tensors, metadata), setting)?),
         Kind::Transformer | Kind::FullTransformer => {
             of_network(model::transformer(&File::new(tensors, metadata), setting)?)

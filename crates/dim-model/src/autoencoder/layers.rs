@@ -1,0 +1,140 @@
+//! What both halves of an autoencoder are made of. Source: Esser et al. 2020 (arXiv 2012.09841), appendix A.
+
+use dim_torch::{Parameters, TorchError};
+use tch::{Kind, Tensor};
+
+use super::config::GROUPS;
+
+/// Added to the variance of a group.
+const EPS: f64 = 1e-6;
+
+/// A convolution with a bias that keeps the image's size.
+pub(super) struct Convolution {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Convolution {
+    pub(super) fn new(parameters: &Parameters, name: &str) -> Result<Self, TorchError> {
+        Ok(Self { weight: parameters.get(&format!("{name}.weight"))?, bias: parameters.get(&format!("{name}.bias"))? })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        let padding = self.weight.size()[3] / 2;
+        self.strided(x, 1, padding, kind)
+    }
+
+    fn strided(&self, x: &Tensor, stride: i64, padding: i64, kind: Kind) -> Result<Tensor, TorchError> {
+        let (weight, bias) = (self.weight.to_kind(kind), self.bias.to_kind(kind));
+        Ok(x.to_kind(kind).f_conv2d(&weight, Some(&bias), [stride, stride], [padding, padding], [1, 1], 1)?)
+    }
+
+    /// At half the size: a row and a column of zeros at the far ends, then every second pixel.
+    pub(super) fn halve(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        self.strided(&x.f_constant_pad_nd([0, 1, 0, 1])?, 2, 0, kind)
+    }
+
+    /// At twice the size: every pixel four times, then the convolution.
+    pub(super) fn double(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        let size = x.size();
+        self.forward(&x.f_upsample_nearest2d([2 * size[2], 2 * size[3]], None, None)?, kind)
+    }
+}
+
+/// A group norm, in f32.
+pub(super) struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Norm {
+    pub(super) fn new(parameters: &Parameters, name: &str) -> Result<Self, TorchError> {
+        Ok(Self { weight: parameters.get(&format!("{name}.weight"))?, bias: parameters.get(&format!("{name}.bias"))? })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        let x = x.to_kind(Kind::Float);
+        Ok(x.f_group_norm(GROUPS as i64, Some(&self.weight), Some(&self.bias), EPS, true)?)
+    }
+
+    /// The norm and SiLU.
+    pub(super) fn activated(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        Ok(self.forward(x)?.f_silu()?)
+    }
+}
+
+/// Norm, SiLU and convolution, twice, beside a shortcut.
+pub(super) struct Residual {
+    norm_1: Norm,
+    conv_1: Convolution,
+    norm_2: Norm,
+    conv_2: Convolution,
+    shortcut: Option<Convolution>,
+}
+
+impl Residual {
+    /// `widens`: whether the number of channels changes.
+    pub(super) fn new(parameters: &Parameters, name: &str, widens: bool) -> Result<Self, TorchError> {
+        let part = |part: &str| format!("{name}.{part}");
+        Ok(Self {
+            norm_1: Norm::new(parameters, &part("norm1"))?,
+            conv_1: Convolution::new(parameters, &part("conv1"))?,
+            norm_2: Norm::new(parameters, &part("norm2"))?,
+            conv_2: Convolution::new(parameters, &part("conv2"))?,
+            shortcut: widens.then(|| Convolution::new(parameters, &part("nin_shortcut"))).transpose()?,
+        })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        let h = self.conv_1.forward(&self.norm_1.activated(x)?, kind)?;
+        let h = self.conv_2.forward(&self.norm_2.activated(&h)?, kind)?;
+        match &self.shortcut {
+            Some(shortcut) => Ok(shortcut.forward(x, kind)?.f_add(&h)?),
+            None => Ok(x.f_add(&h)?),
+        }
+    }
+}
+
+/// The middle of each half: two residual blocks around attention over all pixels with one head.
+pub(super) struct Middle {
+    block_1: Residual,
+    norm: Norm,
+    /// Queries, keys, values, and the map behind them.
+    maps: [Convolution; 4],
+    block_2: Residual,
+}
+
+impl Middle {
+    pub(super) fn new(parameters: &Parameters, half: &str) -> Result<Self, TorchError> {
+        let map = |layer: &str| Convolution::new(parameters, &format!("{half}.mid.attn_1.{layer}"));
+        Ok(Self {
+            block_1: Residual::new(parameters, &format!("{half}.mid.block_1"), false)?,
+            norm: Norm::new(parameters, &format!("{half}.mid.attn_1.norm"))?,
+            maps: [map("q")?, map("k")?, map("v")?, map("proj_out")?],
+            block_2: Residual::new(parameters, &format!("{half}.mid.block_2"), false)?,
+        })
+    }
+
+    /// The first block and the attention.
+    pub(super) fn attended(&self, block_1: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        let normed = self.norm.forward(block_1)?;
+        let size = normed.size();
+        // [batch, channel, row, column] → [batch, one head, pixel, channel]
+        let pixels = |map: &Convolution| {
+            let pixels = map.forward(&normed, kind)?.f_flatten(2, 3)?.f_transpose(1, 2)?;
+            Ok::<_, TorchError>(pixels.f_unsqueeze(1)?)
+        };
+        let [q, k, v] = [0, 1, 2].map(|index| pixels(&self.maps[index]));
+        let attended = Tensor::f_scaled_dot_product_attention(&q?, &k?, &v?, None::<&Tensor>, 0.0, false, None, false)?;
+        let attended = attended.f_squeeze_dim(1)?.f_transpose(1, 2)?.f_reshape(size)?;
+        Ok(block_1.f_add(&self.maps[3].forward(&attended, kind)?)?)
+    }
+
+    pub(super) fn first(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        self.block_1.forward(x, kind)
+    }
+
+    pub(super) fn last(&self, attended: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        self.block_2.forward(attended, kind)
+    }
+}

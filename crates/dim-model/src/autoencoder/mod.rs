@@ -1,0 +1,152 @@
+//! The autoencoder whose latents the ImageNet models work on. Source: Rombach et al. 2021, "High-Resolution Image Synthesis with
+//! Latent Diffusion Models" (arXiv 2112.10752).
+//!
+//! Parameters have their published names, so that the authors' `autoencoder_kl*.pth` load as they are.
+
+mod config;
+mod halves;
+mod layers;
+
+use dim_torch::{Parameters, TorchError};
+use tch::{Kind, Tensor};
+
+pub use config::AutoencoderConfig;
+
+use crate::{
+    ModelError, Precision,
+    grid::{grid_of_input, size},
+    observer::Observer,
+    weights::{NameTable, PublishedNames},
+};
+use halves::{Decoder, Encoder};
+use layers::Convolution;
+
+/// The first parts of the names in a checkpoint.
+const PUBLISHED_NAMES: PublishedNames =
+    PublishedNames { first_parts: &["encoder", "decoder", "quant_conv", "post_quant_conv"], computed: &[] };
+
+/// Bounds of the logarithm of a latent's variance.
+const LOG_VARIANCE: (f64, f64) = (-30.0, 20.0);
+
+/// An autoencoder of images. Its tensors are views of the [`Parameters`] that it owns.
+pub struct Autoencoder {
+    config: AutoencoderConfig,
+    precision: Precision,
+    parameters: Parameters,
+    encoder: Encoder,
+    quant_conv: Convolution,
+    post_quant_conv: Convolution,
+    decoder: Decoder,
+}
+
+/// What an image is encoded to: a normal distribution of latents, each `[batch, latent channel, row, column]` f32.
+#[derive(Debug)]
+pub struct Moments {
+    /// Means.
+    pub mean: Tensor,
+    /// Logarithms of the variances, from -30 to 20.
+    pub log_variance: Tensor,
+    scaling_factor: f64,
+}
+
+impl Moments {
+    /// The likeliest latent, scaled as the networks see it.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn mode(&self) -> Result<Tensor, TorchError> {
+        Ok(self.mean.f_mul_scalar(self.scaling_factor)?)
+    }
+
+    /// The latent that standard normal `noise`, of the shape of the mean, stands for, scaled as the networks see it.
+    ///
+    /// # Errors
+    /// Noise of another shape.
+    pub fn sample(&self, noise: &Tensor) -> Result<Tensor, TorchError> {
+        let deviation = (&self.log_variance * 0.5).f_exp()?;
+        Ok(self.mean.f_add(&deviation.f_mul(noise)?)?.f_mul_scalar(self.scaling_factor)?)
+    }
+}
+
+impl Autoencoder {
+    /// The autoencoder of `config` over `parameters`, which must be those of [`AutoencoderConfig::parameter_specs`].
+    ///
+    /// # Errors
+    /// An invalid configuration, or a parameter that is missing.
+    pub fn new(config: AutoencoderConfig, parameters: Parameters) -> Result<Self, ModelError> {
+        config.validate()?;
+        Ok(Self {
+            precision: Precision::F32,
+            encoder: Encoder::new(&parameters, &config)?,
+            quant_conv: Convolution::new(&parameters, "quant_conv")?,
+            post_quant_conv: Convolution::new(&parameters, "post_quant_conv")?,
+            decoder: Decoder::new(&parameters, &config)?,
+            config,
+            parameters,
+        })
+    }
+
+    /// Chooses what convolutions and attention are computed in; norms and moments are always f32.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Its sizes.
+    #[must_use]
+    pub fn config(&self) -> &AutoencoderConfig {
+        &self.config
+    }
+
+    /// Its parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The names that its weights have elsewhere.
+    #[must_use]
+    pub fn name_table() -> NameTable {
+        NameTable::AsPublished(&PUBLISHED_NAMES)
+    }
+
+    /// Encodes images, `[batch, channel, row, column]` in [-1, 1], whose sides are multiples of
+    /// [`AutoencoderConfig::downsampling`].
+    ///
+    /// # Errors
+    /// A shape that does not fit, named in the error.
+    pub fn encode(&self, image: &Tensor) -> Result<Moments, ModelError> {
+        self.encode_observed(image, &mut Observer(None))
+    }
+
+    pub(crate) fn encode_observed(&self, image: &Tensor, observe: &mut Observer) -> Result<Moments, ModelError> {
+        let _ = grid_of_input(image, self.config.in_channels, self.config.downsampling())?;
+        let kind = self.precision.kind();
+        let encoded = self.encoder.forward(image, kind, observe)?;
+        let moments = self.quant_conv.forward(&encoded, kind)?.to_kind(Kind::Float);
+        let z = size(self.config.latent_channels);
+        Ok(Moments {
+            mean: moments.f_narrow(1, 0, z)?,
+            log_variance: moments.f_narrow(1, z, z)?.f_clamp(LOG_VARIANCE.0, LOG_VARIANCE.1)?,
+            scaling_factor: self.config.scaling_factor,
+        })
+    }
+
+    /// Decodes latents, `[batch, latent channel, row, column]` as the networks see them, to images in about [-1, 1], f32.
+    ///
+    /// # Errors
+    /// A shape that does not fit, named in the error.
+    pub fn decode(&self, latent: &Tensor) -> Result<Tensor, ModelError> {
+        self.decode_observed(latent, &mut Observer(None))
+    }
+
+    pub(crate) fn decode_observed(&self, latent: &Tensor, observe: &mut Observer) -> Result<Tensor, ModelError> {
+        let _ = grid_of_input(latent, self.config.latent_channels, 1)?;
+        let kind = self.precision.kind();
+        let latent = latent.f_div_scalar(self.config.scaling_factor)?;
+        let h = self.post_quant_conv.forward(&latent, kind)?;
+        observe.see(|| "post_quant_conv".into(), &h);
+        Ok(self.decoder.forward(&h, kind, observe)?)
+    }
+}
