@@ -12,7 +12,7 @@ use clap::Parser;
 use dim_bench::machine::{commit_of_git, date, driver_version, processor};
 use dim_bench::scaling::sweep::{Conversation, Sweep};
 use dim_bench::scaling::worker::{Ready, Worker};
-use dim_bench::scaling::{SweepConfig, SweepError, plan};
+use dim_bench::scaling::{SweepConfig, SweepError, plan, profile};
 use dim_report::record::{DeviceKind, Header, Run, RunWriter, VERSION};
 
 /// The sweeps that the program carries with it.
@@ -58,6 +58,9 @@ struct Arguments {
     /// Measure nothing; make summary and report anew from the folder's run.jsonl
     #[arg(long, conflicts_with = "resume")]
     report: bool,
+    /// Time no point; run each once under a profiler, and say in profile.md and profile.jsonl which kernel took how long
+    #[arg(long, conflicts_with_all = ["resume", "report", "compare"])]
+    profile: bool,
     /// Compare with this earlier run.jsonl; fail if something became slower
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
@@ -97,6 +100,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, SweepError> {
     let new = match &arguments.with {
         Some(path) => Run::read(path)?,
         None if arguments.list => return list(arguments),
+        None if arguments.profile => return profile(arguments, threads),
         None => {
             let path = arguments.out.join("run.jsonl");
             if !arguments.report {
@@ -120,6 +124,38 @@ fn list(arguments: &Arguments) -> Result<ExitCode, SweepError> {
         let (model, batch) = (&config.models[task.model].name, config.batch(task.mode, task.role, task.image_px));
         println!("{model}, {}, {} px, {}, batch {batch}", task.mode.name(), task.image_px, task.role.name());
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Profiles every point, in this process: there are few, and a point that does not fit is left out.
+fn profile(arguments: &Arguments, threads: usize) -> Result<ExitCode, SweepError> {
+    let (text, origin) = config_text(arguments, !arguments.quick)?;
+    let config = SweepConfig::parse(&text, &origin)?;
+    let mut worker = Worker::start(config.clone(), &arguments.device, threads)?;
+    let (markdown, lines) = (arguments.out.join("profile.md"), arguments.out.join("profile.jsonl"));
+    let write = |path: &Path, text: &str| {
+        fs::write(path, text).map_err(|source| SweepError::File { action: "write", path: path.to_owned(), source })
+    };
+    fs::create_dir_all(&arguments.out).map_err(|source| SweepError::File {
+        action: "write",
+        path: arguments.out.clone(),
+        source,
+    })?;
+    let header = header(arguments, worker.ready(), &config, text, arguments.quick);
+    let mut profiles = Vec::new();
+    for task in plan(&config) {
+        if !config.models[task.model].name.contains(&arguments.only) {
+            continue;
+        }
+        match worker.profile(task) {
+            Ok(profile) => profiles.push(profile),
+            Err(error) => eprintln!("left out: {}, {} px: {error}", config.models[task.model].name, task.image_px),
+        }
+        // After each: what was seen is kept if a later one ends the program.
+        write(&lines, &profile::lines(&header, &profiles))?;
+        write(&markdown, &profile::markdown(&header, &profiles))?;
+    }
+    println!("{}\n{}", markdown.display(), lines.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 use dim_model::{BackboneConfig, DimConfig, ModelConfig};
 use dim_report::record::Mode;
+use serde::{Deserialize, Serialize};
 
 use super::ceilings::Ceilings;
 
@@ -21,29 +22,46 @@ struct Work {
     bytes: f64,
 }
 
-/// Milliseconds below which `batch` images cannot stay: all products at the speed of a large one, the scan's exponentials at the
-/// speed of their unit, and what stands between them at copy speed. `bytes_per_value`: of activations. For a network other than
-/// DiM the products alone are counted, which favours it.
-#[must_use]
-pub fn floor_ms(config: &ModelConfig, mode: Mode, batch: u32, bytes_per_value: f64, ceilings: &Ceilings) -> f64 {
-    let side = config.image_size();
-    #[allow(clippy::cast_precision_loss)] // counts far below 2^53 each
-    let macs = config.cost(side, side).total() as f64;
-    let work = match config {
-        ModelConfig::Dim(dim) => dim_work(dim, macs, bytes_per_value),
-        _ => Work { macs, exponentials: 0.0, bytes: 0.0 },
-    };
-    let seconds = |products: f64, exponentials: f64| {
-        let exponentials = ceilings.exponentials_per_s.map_or(0.0, |rate| exponentials * work.exponentials / rate);
+/// Milliseconds below which a batch cannot stay, by what takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Floor {
+    /// All products at the speed of a large one.
+    pub products_ms: f64,
+    /// The scan's exponentials at the speed of their unit.
+    pub scan_ms: f64,
+    /// What stands between the products, at copy speed: convolution, norms and the residual stream.
+    pub between_ms: f64,
+}
+
+impl Floor {
+    /// The floor of `batch` images. `bytes_per_value`: of activations. For a network other than DiM the products alone are counted,
+    /// which favours it.
+    #[must_use]
+    pub fn new(config: &ModelConfig, mode: Mode, batch: u32, bytes_per_value: f64, ceilings: &Ceilings) -> Self {
+        let side = config.image_size();
+        #[allow(clippy::cast_precision_loss)] // counts far below 2^53 each
+        let macs = config.cost(side, side).total() as f64;
+        let work = match config {
+            ModelConfig::Dim(dim) => dim_work(dim, macs, bytes_per_value),
+            _ => Work { macs, exponentials: 0.0, bytes: 0.0 },
+        };
         // A backward pass also reads and writes about twice what the forward pass does.
-        products * work.macs / ceilings.macs_per_s + exponentials + products * work.bytes / ceilings.copy_bytes_per_s
-    };
-    let an_image = match mode {
-        Mode::Forward => seconds(1.0, 1.0),
-        Mode::SamplingStep => 2.0 * seconds(1.0, 1.0), // with and without the class
-        Mode::TrainingStep => seconds(TRAINING_PRODUCTS, TRAINING_EXPONENTIALS),
-    };
-    1e3 * f64::from(batch) * an_image
+        let (products, exponentials) =
+            if mode == Mode::TrainingStep { (TRAINING_PRODUCTS, TRAINING_EXPONENTIALS) } else { (1.0, 1.0) };
+        let passes = if mode == Mode::SamplingStep { 2.0 } else { 1.0 }; // with and without the class
+        let ms = |seconds: f64| 1e3 * f64::from(batch) * passes * seconds;
+        Self {
+            products_ms: ms(products * work.macs / ceilings.macs_per_s),
+            scan_ms: ms(ceilings.exponentials_per_s.map_or(0.0, |rate| exponentials * work.exponentials / rate)),
+            between_ms: ms(products * work.bytes / ceilings.copy_bytes_per_s),
+        }
+    }
+
+    /// All together: one kernel runs after the other.
+    #[must_use]
+    pub fn total_ms(&self) -> f64 {
+        self.products_ms + self.scan_ms + self.between_ms
+    }
 }
 
 #[allow(clippy::cast_precision_loss)] // sizes of layers and images
@@ -66,7 +84,7 @@ mod tests {
 
     /// Images a second.
     fn limit(config: &ModelConfig, mode: Mode) -> f64 {
-        1e3 / floor_ms(config, mode, 1, 2.0, &H200)
+        1e3 / Floor::new(config, mode, 1, 2.0, &H200).total_ms()
     }
 
     #[test]
@@ -83,7 +101,7 @@ mod tests {
     #[test]
     fn guidance_doubles_and_a_batch_multiplies() {
         let config = ModelConfig::Dim(DimConfig::dim_l_2());
-        let one = floor_ms(&config, Mode::Forward, 1, 2.0, &H200);
-        assert!((floor_ms(&config, Mode::SamplingStep, 3, 2.0, &H200) / one - 6.0).abs() < 1e-9);
+        let total = |mode, batch| Floor::new(&config, mode, batch, 2.0, &H200).total_ms();
+        assert!((total(Mode::SamplingStep, 3) / total(Mode::Forward, 1) - 6.0).abs() < 1e-9);
     }
 }

@@ -17,6 +17,7 @@ pub mod measure;
 pub mod memory;
 pub mod network;
 pub mod plan;
+pub mod profile;
 pub mod progress;
 pub mod sweep;
 pub mod worker;

@@ -1,6 +1,7 @@
 //! The process that measures: it reads a task a line and answers with a point a line.
 
 use std::io::{BufRead, Write};
+use std::time::Instant;
 
 use dim_model::{BackboneConfig, ModelConfig, Precision, Recompute};
 use dim_report::record::{Measurement, Mode, Outcome, Point};
@@ -10,9 +11,10 @@ use tch::{Cuda, Device};
 
 use super::ceilings::Ceilings;
 use super::config::SweepConfig;
-use super::floor::floor_ms;
-use super::measure::{Effort, measure};
+use super::floor::Floor;
+use super::measure::{Effort, measure, wait};
 use super::network::Network;
+use super::profile::Profile;
 use super::{SweepError, Task};
 
 /// The implementations of attention that are tried on a GPU.
@@ -33,6 +35,13 @@ pub struct Ready {
     pub threads: u32,
     /// What the device can do at best.
     pub ceilings: Ceilings,
+}
+
+impl Ready {
+    /// Of an activation.
+    fn bytes_per_value(&self) -> f64 {
+        if self.precision == "f32" { 4.0 } else { 2.0 }
+    }
 }
 
 /// A worker on one device.
@@ -95,6 +104,59 @@ impl Worker {
         Ok(())
     }
 
+    /// What it said, or will say, when it is ready.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Makes the network that `task` needs, unless the last task needed the same.
+    fn build(&mut self, task: Task, config: &ModelConfig) -> Result<(), SweepError> {
+        let trains = task.mode == Mode::TrainingStep;
+        let serves =
+            |of: &Task| (of.model, of.image_px, of.mode == Mode::TrainingStep) == (task.model, task.image_px, trains);
+        if self.network.as_ref().is_some_and(|(of, _)| serves(of)) {
+            return Ok(());
+        }
+        self.network = None; // its memory goes back first
+        let model = &self.config.models[task.model];
+        let recompute = Recompute { blocks: model.recompute_blocks, scan: model.recompute_scan };
+        let network = Network::new(config, self.precision, trains.then_some(recompute), self.device)?;
+        self.network = Some((task, network));
+        Ok(())
+    }
+
+    /// Runs what `task` is about a few times, then once more under libtorch's profiler; without a CUDA graph, which would hide its
+    /// kernels' origin.
+    ///
+    /// # Errors
+    /// A configuration that does not work, no memory, or an error of the profiler.
+    pub fn profile(&mut self, task: Task) -> Result<Profile, SweepError> {
+        let model = &self.config.models[task.model];
+        let config = model
+            .config(task.image_px)
+            .map_err(|problems| SweepError::Config { origin: model.name.clone(), problems })?;
+        let batch = self.config.batch(task.mode, task.role, task.image_px);
+        let (device, precision) = (self.device, self.ready.bytes_per_value());
+        let name = model.name.clone();
+        self.build(task, &config)?;
+        let Some((_, network)) = &mut self.network else { return Err(no_network()) };
+        let inputs = network.inputs(batch)?;
+        for _ in 0..3 {
+            network.run(task.mode, &inputs)?;
+        }
+        wait(device);
+        let once = || -> Result<f64, SweepError> {
+            let start = Instant::now();
+            network.run(task.mode, &inputs)?;
+            wait(device);
+            Ok(1e3 * start.elapsed().as_secs_f64())
+        };
+        let (wall_ms, events) = dim_torch::profile(once)?;
+        let floor = Floor::new(&config, task.mode, batch, precision, &self.ready.ceilings);
+        Ok(Profile::new(name, task, batch, wall_ms, &events, &floor))
+    }
+
     /// Measures one point; what goes wrong is the point's outcome.
     fn point(&mut self, task: Task) -> Result<Point, SweepError> {
         let model = &self.config.models[task.model];
@@ -132,19 +194,8 @@ impl Worker {
         config: &ModelConfig,
         batch: u32,
     ) -> Result<(Measurement, Vec<String>), SweepError> {
-        let trains = task.mode == Mode::TrainingStep;
-        let serves =
-            |of: &Task| (of.model, of.image_px, of.mode == Mode::TrainingStep) == (task.model, task.image_px, trains);
-        if !self.network.as_ref().is_some_and(|(of, _)| serves(of)) {
-            self.network = None;
-            let model = &self.config.models[task.model];
-            let recompute = Recompute { blocks: model.recompute_blocks, scan: model.recompute_scan };
-            let network = Network::new(config, self.precision, trains.then_some(recompute), self.device)?;
-            self.network = Some((task, network));
-        }
-        let Some((_, network)) = &mut self.network else {
-            return Err(SweepError::Worker("has no network".into())); // it was made just above
-        };
+        self.build(task, config)?;
+        let Some((_, network)) = &mut self.network else { return Err(no_network()) };
         let inputs = network.inputs(batch)?;
         let mut notes = Vec::new();
         if self.device.is_cuda() && matches!(config, ModelConfig::Dit(_) | ModelConfig::Uvit(_)) {
@@ -159,6 +210,7 @@ impl Worker {
             cuda::choose_attention(fastest.1)?;
             notes.push(format!("attention: {:?}", fastest.1));
         }
+        let trains = task.mode == Mode::TrainingStep;
         let effort = Effort { seconds: self.config.seconds_per_point, max_samples: self.config.max_samples };
         let graph = match self.device {
             Device::Cuda(ordinal) if self.config.cuda_graphs && !trains => network.record(task.mode, &inputs, ordinal),
@@ -190,7 +242,6 @@ pub fn describe(
     ready: &Ready,
 ) -> Point {
     let side = config.image_size();
-    let bytes_per_value = if ready.precision == "f32" { 4.0 } else { 2.0 };
     #[allow(clippy::cast_precision_loss)] // counts far below 2^53
     let forward = config.cost(side, side).total() as f64;
     let macs_per_image = match task.mode {
@@ -211,7 +262,7 @@ pub fn describe(
         outcome,
         note,
         macs_per_image: Some(macs_per_image),
-        floor_ms: Some(floor_ms(config, task.mode, batch, bytes_per_value, &ready.ceilings)),
+        floor_ms: Some(Floor::new(config, task.mode, batch, ready.bytes_per_value(), &ready.ceilings).total_ms()),
     }
 }
 
@@ -231,6 +282,11 @@ fn choose(device: &str) -> Result<Device, SweepError> {
     } else {
         fail("libtorch finds no such GPU (is the NVIDIA driver installed?)")
     }
+}
+
+/// Never seen: the network was made just before.
+fn no_network() -> SweepError {
+    SweepError::Worker("has no network".into())
 }
 
 fn is_out_of_memory(error: &SweepError) -> bool {

@@ -68,6 +68,17 @@ unsafe extern "C" {
     pub(crate) fn dim_graph_leave(graph: *mut c_void) -> *mut c_char;
     pub(crate) fn dim_graph_replay(graph: *mut c_void) -> *mut c_char;
     pub(crate) fn dim_graph_free(graph: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_profile_start() -> *mut c_char;
+    pub(crate) fn dim_profile_stop(
+        state: *mut c_void,
+        visit: unsafe extern "C" fn(
+            state: *mut c_void,
+            name: *const c_char,
+            on_gpu: bool,
+            start_ns: u64,
+            duration_ns: u64,
+        ),
+    ) -> *mut c_char;
     pub(crate) fn dim_current_cuda_stream(ordinal: i32, stream: *mut *mut c_void) -> *mut c_char;
     fn malloc(size: usize) -> *mut c_void;
     fn free(pointer: *mut c_void);

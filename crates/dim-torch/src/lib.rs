@@ -18,6 +18,7 @@ pub mod host_memory;
 pub mod ops;
 mod optimizer;
 mod parameters;
+mod profile;
 
 pub use checkpoint::checkpoint;
 pub use cuda_graph::CudaGraph;
@@ -25,3 +26,4 @@ pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};
 pub use parameters::{ParameterSpec, Parameters, Weight};
+pub use profile::{Event, profile};

@@ -1,6 +1,8 @@
 //! The Mamba layer in bf16 on a GPU, also inside a checkpoint, against the same layer in f32 on the CPU. Needs a GPU.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::sync::{Mutex, PoisonError};
+
 use dim_torch::{
     TokenMap, TorchError, checkpoint, cuda,
     ops::{MambaInputs, MambaKeeps, Projection, mamba},
@@ -25,6 +27,9 @@ fn gpu(test: &str) -> Option<Device> {
 
 /// Input, and the parameters in the order in which the operation takes them, on the CPU.
 fn values([width, channels, rank]: [i64; 3]) -> Vec<Tensor> {
+    // libtorch's generator is one for all threads, and each test runs on its own.
+    static DRAWS: Mutex<()> = Mutex::new(());
+    let _alone = DRAWS.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(11);
     let normal = |shape: &[i64], scale: f64| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * scale;
     let fan = |inputs: i64| (inputs as f64).powf(-0.5);

@@ -1,0 +1,43 @@
+//! Where the time of some work goes, kernel by kernel, as libtorch's own profiler sees it.
+
+use std::ffi::{CStr, c_char, c_void};
+
+use crate::{TorchError, ffi};
+
+/// One kernel, copy or operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The kernel's or the operation's name, such as `aten::mm`.
+    pub name: String,
+    /// Whether a GPU did it; otherwise it is one of libtorch's operations, with all that it called.
+    pub on_gpu: bool,
+    /// Start, in nanoseconds since some moment that all events share.
+    pub start_ns: u64,
+    /// Duration in nanoseconds.
+    pub duration_ns: u64,
+}
+
+/// Runs `work` and returns what it returns, with every event meanwhile in the order of their starts. `work` must wait for the GPU
+/// before it returns. On another thread only what GPUs do is seen.
+///
+/// # Errors
+/// What `work` returns, or an error of the profiler.
+pub fn profile<T, E: From<TorchError>>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, Vec<Event>), E> {
+    // SAFETY: takes nothing, and returns a message or null.
+    ffi::check(unsafe { ffi::dim_profile_start() })?;
+    let result = work();
+    let mut events: Vec<Event> = Vec::new();
+    // SAFETY: `push` takes a pointer to a vector of events, which this is and which lives until the call returns.
+    let stopped = ffi::check(unsafe { ffi::dim_profile_stop((&raw mut events).cast(), push) });
+    let result = result?;
+    stopped?;
+    events.sort_by_key(|event| event.start_ns);
+    Ok((result, events))
+}
+
+unsafe extern "C" fn push(state: *mut c_void, name: *const c_char, on_gpu: bool, start_ns: u64, duration_ns: u64) {
+    // SAFETY: `profile` gave the pointer to its vector, which nobody else holds during the call; the name is a NUL-terminated
+    // string that lives as long as the call.
+    let (events, name) = unsafe { (&mut *state.cast::<Vec<Event>>(), CStr::from_ptr(name)) };
+    events.push(Event { name: name.to_string_lossy().into_owned(), on_gpu, start_ns, duration_ns });
+}
