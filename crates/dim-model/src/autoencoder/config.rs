@@ -4,7 +4,7 @@ use dim_torch::ParameterSpec;
 use serde::{Deserialize, Serialize};
 
 use super::{cost, layout::Layout, specs};
-use crate::{ConfigError, Cost, config_checks::Checks, specs::Specs};
+use crate::{ConfigError, Cost, config_checks::Checks, specs::Specs, weights::NameTable};
 
 /// Groups of a group norm.
 pub(super) const GROUPS: usize = 32;
@@ -107,6 +107,12 @@ impl AutoencoderConfig {
         let mut specs = Specs::default();
         Layout::new(self).layers().for_each(|layer| specs::push(&mut specs, layer));
         specs.0
+    }
+
+    /// The names that its weights have in files.
+    #[must_use]
+    pub fn name_table(&self) -> NameTable {
+        NameTable::Autoencoder { levels: self.levels() }
     }
 
     /// Number of parameters.

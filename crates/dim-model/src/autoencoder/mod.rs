@@ -1,7 +1,8 @@
 //! The autoencoder whose latents the ImageNet models work on. Source: Rombach et al. 2021, "High-Resolution Image Synthesis with
 //! Latent Diffusion Models" (arXiv 2112.10752).
 //!
-//! Parameters have their published names, so that the authors' `autoencoder_kl*.pth` load as they are.
+//! Parameters have their published names, so that the authors' `autoencoder_kl*.pth` load as they are. With
+//! [`AutoencoderConfig::name_table`] so do checkpoints of Stable Diffusion and diffusers' `AutoencoderKL`.
 
 mod attention;
 mod config;
@@ -11,25 +12,23 @@ mod layers;
 mod layout;
 mod moments;
 mod specs;
+mod tiled;
+mod tiling;
 
 use dim_torch::Parameters;
 use tch::{Kind, Tensor};
 
 pub use config::AutoencoderConfig;
 pub use moments::Moments;
+pub use tiling::Tiling;
 
 use crate::{
     ModelError, Precision,
     grid::{grid_of, size},
     observer::Observer,
-    weights::{NameTable, PublishedNames},
 };
 use halves::{Decoder, Encoder};
 use layers::Convolution;
-
-/// The first parts of the names in a checkpoint.
-const PUBLISHED_NAMES: PublishedNames =
-    PublishedNames { first_parts: &["encoder", "decoder", "quant_conv", "post_quant_conv"], computed: &[] };
 
 /// Bounds of the logarithm of a latent's variance.
 const LOG_VARIANCE: (f64, f64) = (-30.0, 20.0);
@@ -80,12 +79,6 @@ impl Autoencoder {
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
-    }
-
-    /// The names that its weights have elsewhere.
-    #[must_use]
-    pub fn name_table() -> NameTable {
-        NameTable::AsPublished(&PUBLISHED_NAMES)
     }
 
     /// Encodes images, `[batch, channel, row, column]` in [-1, 1], whose sides are multiples of
