@@ -42,9 +42,19 @@ pub(crate) fn size(size: usize) -> i64 {
 /// # Errors
 /// Another shape, other channels, or sides that `patch_size` does not divide.
 pub(crate) fn grid_of_input(x: &Tensor, in_channels: usize, patch_size: usize) -> Result<Grid, ModelError> {
+    grid_of("x", x, in_channels, patch_size)
+}
+
+/// As [`grid_of_input`], of an input that is called `argument`.
+pub(crate) fn grid_of(
+    argument: &'static str,
+    x: &Tensor,
+    in_channels: usize,
+    patch_size: usize,
+) -> Result<Grid, ModelError> {
     let wrong = |expected: String| {
         let got = format!("of shape {:?}", x.size());
-        Err(ModelError::Input { argument: "x", expected, got })
+        Err(ModelError::Input { argument, expected, got })
     };
     let [batch, channels, height, width] = x.size()[..] else {
         return wrong("[batch, channel, row, column]".into());

@@ -32,7 +32,7 @@ mod uvit;
 pub mod verify;
 pub mod weights;
 
-pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments};
+pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments, Tiling};
 pub use backbone::{Backbone, BackboneConfig};
 pub use cost::Cost;
 pub use dim::{Dim, DimConfig, ForwardOptions, LongSkip, Padding, ScanDirection, SkipTuning, directions};

@@ -3,7 +3,8 @@
 use dim_torch::ParameterSpec;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, config_checks::Checks, specs::Specs};
+use super::{cost, layout::Layout, specs};
+use crate::{ConfigError, Cost, config_checks::Checks, specs::Specs, weights::NameTable};
 
 /// Groups of a group norm.
 pub(super) const GROUPS: usize = 32;
@@ -22,6 +23,10 @@ pub struct AutoencoderConfig {
     pub channel_mult: Vec<usize>,
     /// Residual blocks a level of the encoder; the decoder has one more.
     pub num_res_blocks: usize,
+    /// Downsampling rates whose residual blocks have attention behind them; the middle always has it. The published
+    /// `attn_resolutions` are sides of images of 256: 16 there is 16 here.
+    #[serde(default)]
+    pub attention_downsampling: Vec<usize>,
     /// What latents are multiplied by, so that they vary about as much as noise does.
     pub scaling_factor: f64,
 }
@@ -36,6 +41,7 @@ impl AutoencoderConfig {
             channels: 128,
             channel_mult: vec![1, 2, 4, 4],
             num_res_blocks: 2,
+            attention_downsampling: Vec::new(),
             scaling_factor: 0.18215,
         }
     }
@@ -55,6 +61,11 @@ impl AutoencoderConfig {
     /// Width of a level, from the full resolution down.
     pub(super) fn width(&self, level: usize) -> usize {
         self.channels * self.channel_mult.get(level).copied().unwrap_or(1)
+    }
+
+    /// Whether residual blocks of a level have attention behind them.
+    pub(super) fn attends(&self, level: usize) -> bool {
+        self.attention_downsampling.contains(&(1 << level))
     }
 
     /// Levels, from the full resolution down.
@@ -80,6 +91,10 @@ impl AutoencoderConfig {
         checks.require(self.channels.is_multiple_of(GROUPS), || {
             format!("`channels` must be a multiple of {GROUPS}, the groups of a norm, got {}", self.channels)
         });
+        let rates: Vec<usize> = (0..levels.min(8)).map(|level| 1 << level).collect();
+        checks.require(self.attention_downsampling.iter().all(|rate| rates.contains(rate)), || {
+            format!("`attention_downsampling` must list some of {rates:?}, got {:?}", self.attention_downsampling)
+        });
         checks.require(self.scaling_factor > 0.0 && self.scaling_factor.is_finite(), || {
             format!("`scaling_factor` must be positive, got {}", self.scaling_factor)
         });
@@ -90,38 +105,14 @@ impl AutoencoderConfig {
     #[must_use]
     pub fn parameter_specs(&self) -> Vec<ParameterSpec> {
         let mut specs = Specs::default();
-        let last = self.levels().max(1) - 1;
-        let z = self.latent_channels;
-        push_convolution(&mut specs, "encoder.conv_in", self.in_channels, self.channels, 3);
-        let mut inputs = self.channels;
-        for level in 0..self.levels() {
-            for block in 0..self.num_res_blocks {
-                push_residual(&mut specs, &format!("encoder.down.{level}.block.{block}"), inputs, self.width(level));
-                inputs = self.width(level);
-            }
-            if level < last {
-                push_convolution(&mut specs, &format!("encoder.down.{level}.downsample.conv"), inputs, inputs, 3);
-            }
-        }
-        push_middle(&mut specs, "encoder", inputs);
-        specs.push_norm("encoder.norm_out", inputs);
-        push_convolution(&mut specs, "encoder.conv_out", inputs, 2 * z, 3);
-        push_convolution(&mut specs, "decoder.conv_in", z, inputs, 3);
-        push_middle(&mut specs, "decoder", inputs);
-        for level in (0..self.levels()).rev() {
-            for block in 0..=self.num_res_blocks {
-                push_residual(&mut specs, &format!("decoder.up.{level}.block.{block}"), inputs, self.width(level));
-                inputs = self.width(level);
-            }
-            if level > 0 {
-                push_convolution(&mut specs, &format!("decoder.up.{level}.upsample.conv"), inputs, inputs, 3);
-            }
-        }
-        specs.push_norm("decoder.norm_out", inputs);
-        push_convolution(&mut specs, "decoder.conv_out", inputs, self.in_channels, 3);
-        push_convolution(&mut specs, "quant_conv", 2 * z, 2 * z, 1);
-        push_convolution(&mut specs, "post_quant_conv", z, z, 1);
+        Layout::new(self).layers().for_each(|layer| specs::push(&mut specs, layer));
         specs.0
+    }
+
+    /// The names that its weights have in files.
+    #[must_use]
+    pub fn name_table(&self) -> NameTable {
+        NameTable::Autoencoder { levels: self.levels() }
     }
 
     /// Number of parameters.
@@ -129,30 +120,18 @@ impl AutoencoderConfig {
     pub fn parameter_count(&self) -> u64 {
         self.parameter_specs().iter().map(|spec| spec.elements().unsigned_abs()).sum()
     }
-}
 
-fn push_convolution(specs: &mut Specs, name: &str, inputs: usize, outputs: usize, side: usize) {
-    specs.push(&format!("{name}.weight"), &[outputs, inputs, side, side]);
-    specs.push(&format!("{name}.bias"), &[outputs]);
-}
-
-fn push_residual(specs: &mut Specs, name: &str, inputs: usize, outputs: usize) {
-    specs.push_norm(&format!("{name}.norm1"), inputs);
-    push_convolution(specs, &format!("{name}.conv1"), inputs, outputs, 3);
-    specs.push_norm(&format!("{name}.norm2"), outputs);
-    push_convolution(specs, &format!("{name}.conv2"), outputs, outputs, 3);
-    if inputs != outputs {
-        push_convolution(specs, &format!("{name}.nin_shortcut"), inputs, outputs, 1);
+    /// Multiply-accumulates of encoding one image of `height` × `width` pixels.
+    #[must_use]
+    pub fn encode_cost(&self, height: usize, width: usize) -> Cost {
+        cost::cost(&Layout::new(self).encoder, height, width)
     }
-}
 
-fn push_middle(specs: &mut Specs, half: &str, width: usize) {
-    push_residual(specs, &format!("{half}.mid.block_1"), width, width);
-    specs.push_norm(&format!("{half}.mid.attn_1.norm"), width);
-    for layer in ["q", "k", "v", "proj_out"] {
-        push_convolution(specs, &format!("{half}.mid.attn_1.{layer}"), width, width, 1);
+    /// Multiply-accumulates of decoding to one image of `height` × `width` pixels.
+    #[must_use]
+    pub fn decode_cost(&self, height: usize, width: usize) -> Cost {
+        cost::cost(&Layout::new(self).decoder, height, width)
     }
-    push_residual(specs, &format!("{half}.mid.block_2"), width, width);
 }
 
 #[cfg(test)]
@@ -167,10 +146,29 @@ mod tests {
     }
 
     #[test]
+    fn other_factors_are_a_matter_of_configuration() {
+        let config = AutoencoderConfig {
+            latent_channels: 32,
+            channel_mult: vec![1, 1, 2, 2, 4],
+            attention_downsampling: vec![16],
+            ..AutoencoderConfig::kl_f8()
+        };
+        assert_eq!((config.validate(), config.downsampling()), (Ok(()), 16));
+        let named = |name: &str| config.parameter_specs().iter().any(|spec| spec.name == name);
+        assert!(named("encoder.down.4.attn.1.q.weight") && named("decoder.up.4.attn.2.proj_out.bias"));
+        assert!(!named("encoder.down.3.attn.0.q.weight"));
+    }
+
+    #[test]
     fn every_problem_is_reported_at_once() {
-        let config =
-            AutoencoderConfig { channels: 40, channel_mult: vec![], scaling_factor: 0.0, ..AutoencoderConfig::tiny() };
-        let error = config.validate().expect_err("three problems");
-        assert_eq!(error.problems.len(), 3, "{error}");
+        let config = AutoencoderConfig {
+            channels: 40,
+            channel_mult: vec![],
+            attention_downsampling: vec![3],
+            scaling_factor: 0.0,
+            ..AutoencoderConfig::tiny()
+        };
+        let error = config.validate().expect_err("four problems");
+        assert_eq!(error.problems.len(), 4, "{error}");
     }
 }

@@ -4,6 +4,7 @@ use dim_torch::{Parameters, TorchError};
 use tch::{Kind, Tensor};
 
 use super::{
+    attention::Attention,
     config::AutoencoderConfig,
     layers::{Convolution, Middle, Norm, Residual},
 };
@@ -12,8 +13,41 @@ use crate::observer::Observer;
 /// Residual blocks of one resolution, and the convolution to the next.
 struct Level {
     number: usize,
-    blocks: Vec<Residual>,
+    /// Each with the attention behind it, where the configuration has it.
+    blocks: Vec<(Residual, Option<Attention>)>,
     resample: Option<Convolution>,
+}
+
+impl Level {
+    /// `blocks` residual blocks from `inputs` channels on; `resample` is what the convolution is called, if there is one.
+    fn new(
+        parameters: &Parameters,
+        config: &AutoencoderConfig,
+        (side, number): (&str, usize),
+        (inputs, blocks): (usize, usize),
+        resample: Option<&str>,
+    ) -> Result<Self, TorchError> {
+        let name = format!("{side}.{number}");
+        let block = |block: usize| {
+            let widens = block == 0 && inputs != config.width(number);
+            let attention = || Attention::new(parameters, &format!("{name}.attn.{block}"));
+            let residual = Residual::new(parameters, &format!("{name}.block.{block}"), widens)?;
+            Ok((residual, config.attends(number).then(attention).transpose()?))
+        };
+        let resample = resample.map(|part| Convolution::new(parameters, &format!("{name}.{part}.conv")));
+        let blocks = (0..blocks).map(block).collect::<Result<_, TorchError>>()?;
+        Ok(Self { number, blocks, resample: resample.transpose()? })
+    }
+
+    fn forward(&self, mut h: Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+        for (block, attention) in &self.blocks {
+            h = block.forward(&h, kind)?;
+            if let Some(attention) = attention {
+                h = attention.forward(&h, kind)?;
+            }
+        }
+        Ok(h)
+    }
 }
 
 /// From an image to the moments of its latent, before the last 1 × 1 convolution.
@@ -27,18 +61,11 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(parameters: &Parameters, config: &AutoencoderConfig) -> Result<Self, TorchError> {
-        let mut inputs = config.channels;
-        let last = config.levels() - 1;
         let level = |number: usize| {
-            let name = format!("encoder.down.{number}");
-            let mut blocks = Vec::new();
-            for block in 0..config.num_res_blocks {
-                let widens = inputs != config.width(number);
-                blocks.push(Residual::new(parameters, &format!("{name}.block.{block}"), widens)?);
-                inputs = config.width(number);
-            }
-            let resample = (number < last).then(|| Convolution::new(parameters, &format!("{name}.downsample.conv")));
-            Ok(Level { number, blocks, resample: resample.transpose()? })
+            let inputs = if number == 0 { config.channels } else { config.width(number - 1) };
+            let resample = (number + 1 < config.levels()).then_some("downsample");
+            let place = ("encoder.down", number);
+            Level::new(parameters, config, place, (inputs, config.num_res_blocks), resample)
         };
         let levels = (0..config.levels()).map(level).collect::<Result<_, TorchError>>()?;
         Ok(Self {
@@ -52,20 +79,18 @@ impl Encoder {
 
     pub(super) fn forward(&self, image: &Tensor, kind: Kind, observe: &mut Observer) -> Result<Tensor, TorchError> {
         let mut h = self.conv_in.forward(image, kind)?;
-        for Level { number, blocks, resample } in &self.levels {
-            for block in blocks {
-                h = block.forward(&h, kind)?;
-            }
-            observe.see(|| format!("encoder.down.{number}.block_last"), &h);
-            if let Some(convolution) = resample {
+        for level in &self.levels {
+            h = level.forward(h, kind)?;
+            observe.see(|| format!("encoder.down.{}.block_last", level.number), &h);
+            if let Some(convolution) = &level.resample {
                 h = convolution.halve(&h, kind)?;
             }
         }
-        let first = self.middle.first(&h, kind)?;
+        let first = self.middle.block_1.forward(&h, kind)?;
         observe.see(|| "encoder.mid.block_1".into(), &first);
-        let attended = self.middle.attended(&first, kind)?;
+        let attended = self.middle.attention.forward(&first, kind)?;
         observe.see(|| "encoder.mid.attn_1".into(), &attended);
-        let h = self.middle.last(&attended, kind)?;
+        let h = self.middle.block_2.forward(&attended, kind)?;
         let out = self.conv_out.forward(&self.norm_out.activated(&h)?, kind)?;
         observe.see(|| "encoder.out".into(), &out);
         Ok(out)
@@ -83,17 +108,10 @@ pub(super) struct Decoder {
 
 impl Decoder {
     pub(super) fn new(parameters: &Parameters, config: &AutoencoderConfig) -> Result<Self, TorchError> {
-        let mut inputs = config.width(config.levels() - 1);
         let level = |number: usize| {
-            let name = format!("decoder.up.{number}");
-            let mut blocks = Vec::new();
-            for block in 0..=config.num_res_blocks {
-                let widens = inputs != config.width(number);
-                blocks.push(Residual::new(parameters, &format!("{name}.block.{block}"), widens)?);
-                inputs = config.width(number);
-            }
-            let resample = (number > 0).then(|| Convolution::new(parameters, &format!("{name}.upsample.conv")));
-            Ok(Level { number, blocks, resample: resample.transpose()? })
+            let inputs = config.width((number + 1).min(config.levels() - 1));
+            let resample = (number > 0).then_some("upsample");
+            Level::new(parameters, config, ("decoder.up", number), (inputs, config.num_res_blocks + 1), resample)
         };
         let levels = (0..config.levels()).rev().map(level).collect::<Result<_, TorchError>>()?;
         Ok(Self {
@@ -108,15 +126,13 @@ impl Decoder {
     pub(super) fn forward(&self, latent: &Tensor, kind: Kind, observe: &mut Observer) -> Result<Tensor, TorchError> {
         let h = self.conv_in.forward(latent, kind)?;
         observe.see(|| "decoder.conv_in".into(), &h);
-        let attended = self.middle.attended(&self.middle.first(&h, kind)?, kind)?;
+        let attended = self.middle.attention.forward(&self.middle.block_1.forward(&h, kind)?, kind)?;
         observe.see(|| "decoder.mid.attn_1".into(), &attended);
-        let mut h = self.middle.last(&attended, kind)?;
-        for Level { number, blocks, resample } in &self.levels {
-            for block in blocks {
-                h = block.forward(&h, kind)?;
-            }
-            observe.see(|| format!("decoder.up.{number}.block_last"), &h);
-            if let Some(convolution) = resample {
+        let mut h = self.middle.block_2.forward(&attended, kind)?;
+        for level in &self.levels {
+            h = level.forward(h, kind)?;
+            observe.see(|| format!("decoder.up.{}.block_last", level.number), &h);
+            if let Some(convolution) = &level.resample {
                 h = convolution.double(&h, kind)?;
             }
         }

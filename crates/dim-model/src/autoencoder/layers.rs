@@ -3,7 +3,7 @@
 use dim_torch::{Parameters, TorchError};
 use tch::{Kind, Tensor};
 
-use super::config::GROUPS;
+use super::{attention::Attention, config::GROUPS};
 
 /// Added to the variance of a group.
 const EPS: f64 = 1e-6;
@@ -95,46 +95,19 @@ impl Residual {
     }
 }
 
-/// The middle of each half: two residual blocks around attention over all pixels with one head.
+/// The middle of each half: two residual blocks around attention.
 pub(super) struct Middle {
-    block_1: Residual,
-    norm: Norm,
-    /// Queries, keys, values, and the map behind them.
-    maps: [Convolution; 4],
-    block_2: Residual,
+    pub(super) block_1: Residual,
+    pub(super) attention: Attention,
+    pub(super) block_2: Residual,
 }
 
 impl Middle {
     pub(super) fn new(parameters: &Parameters, half: &str) -> Result<Self, TorchError> {
-        let map = |layer: &str| Convolution::new(parameters, &format!("{half}.mid.attn_1.{layer}"));
         Ok(Self {
             block_1: Residual::new(parameters, &format!("{half}.mid.block_1"), false)?,
-            norm: Norm::new(parameters, &format!("{half}.mid.attn_1.norm"))?,
-            maps: [map("q")?, map("k")?, map("v")?, map("proj_out")?],
+            attention: Attention::new(parameters, &format!("{half}.mid.attn_1"))?,
             block_2: Residual::new(parameters, &format!("{half}.mid.block_2"), false)?,
         })
-    }
-
-    /// The first block and the attention.
-    pub(super) fn attended(&self, block_1: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
-        let normed = self.norm.forward(block_1)?;
-        let size = normed.size();
-        // [batch, channel, row, column] → [batch, one head, pixel, channel]
-        let pixels = |map: &Convolution| {
-            let pixels = map.forward(&normed, kind)?.f_flatten(2, 3)?.f_transpose(1, 2)?;
-            Ok::<_, TorchError>(pixels.f_unsqueeze(1)?)
-        };
-        let [q, k, v] = [0, 1, 2].map(|index| pixels(&self.maps[index]));
-        let attended = Tensor::f_scaled_dot_product_attention(&q?, &k?, &v?, None::<&Tensor>, 0.0, false, None, false)?;
-        let attended = attended.f_squeeze_dim(1)?.f_transpose(1, 2)?.f_reshape(size)?;
-        Ok(block_1.f_add(&self.maps[3].forward(&attended, kind)?)?)
-    }
-
-    pub(super) fn first(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
-        self.block_1.forward(x, kind)
-    }
-
-    pub(super) fn last(&self, attended: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
-        self.block_2.forward(attended, kind)
     }
 }

@@ -1,29 +1,34 @@
 //! The autoencoder whose latents the ImageNet models work on. Source: Rombach et al. 2021, "High-Resolution Image Synthesis with
 //! Latent Diffusion Models" (arXiv 2112.10752).
 //!
-//! Parameters have their published names, so that the authors' `autoencoder_kl*.pth` load as they are.
+//! Parameters have their published names, so that the authors' `autoencoder_kl*.pth` load as they are. With
+//! [`AutoencoderConfig::name_table`] so do checkpoints of Stable Diffusion and diffusers' `AutoencoderKL`.
 
+mod attention;
 mod config;
+mod cost;
 mod halves;
 mod layers;
+mod layout;
+mod moments;
+mod specs;
+mod tiled;
+mod tiling;
 
-use dim_torch::{Parameters, TorchError};
+use dim_torch::Parameters;
 use tch::{Kind, Tensor};
 
 pub use config::AutoencoderConfig;
+pub use moments::Moments;
+pub use tiling::Tiling;
 
 use crate::{
     ModelError, Precision,
-    grid::{grid_of_input, size},
+    grid::{grid_of, size},
     observer::Observer,
-    weights::{NameTable, PublishedNames},
 };
 use halves::{Decoder, Encoder};
 use layers::Convolution;
-
-/// The first parts of the names in a checkpoint.
-const PUBLISHED_NAMES: PublishedNames =
-    PublishedNames { first_parts: &["encoder", "decoder", "quant_conv", "post_quant_conv"], computed: &[] };
 
 /// Bounds of the logarithm of a latent's variance.
 const LOG_VARIANCE: (f64, f64) = (-30.0, 20.0);
@@ -37,35 +42,6 @@ pub struct Autoencoder {
     quant_conv: Convolution,
     post_quant_conv: Convolution,
     decoder: Decoder,
-}
-
-/// What an image is encoded to: a normal distribution of latents, each `[batch, latent channel, row, column]` f32.
-#[derive(Debug)]
-pub struct Moments {
-    /// Means.
-    pub mean: Tensor,
-    /// Logarithms of the variances, from -30 to 20.
-    pub log_variance: Tensor,
-    scaling_factor: f64,
-}
-
-impl Moments {
-    /// The likeliest latent, scaled as the networks see it.
-    ///
-    /// # Errors
-    /// No memory.
-    pub fn mode(&self) -> Result<Tensor, TorchError> {
-        Ok(self.mean.f_mul_scalar(self.scaling_factor)?)
-    }
-
-    /// The latent that standard normal `noise`, of the shape of the mean, stands for, scaled as the networks see it.
-    ///
-    /// # Errors
-    /// Noise of another shape.
-    pub fn sample(&self, noise: &Tensor) -> Result<Tensor, TorchError> {
-        let deviation = (&self.log_variance * 0.5).f_exp()?;
-        Ok(self.mean.f_add(&deviation.f_mul(noise)?)?.f_mul_scalar(self.scaling_factor)?)
-    }
 }
 
 impl Autoencoder {
@@ -105,12 +81,6 @@ impl Autoencoder {
         &self.parameters
     }
 
-    /// The names that its weights have elsewhere.
-    #[must_use]
-    pub fn name_table() -> NameTable {
-        NameTable::AsPublished(&PUBLISHED_NAMES)
-    }
-
     /// Encodes images, `[batch, channel, row, column]` in [-1, 1], whose sides are multiples of
     /// [`AutoencoderConfig::downsampling`].
     ///
@@ -121,7 +91,7 @@ impl Autoencoder {
     }
 
     pub(crate) fn encode_observed(&self, image: &Tensor, observe: &mut Observer) -> Result<Moments, ModelError> {
-        let _ = grid_of_input(image, self.config.in_channels, self.config.downsampling())?;
+        let _ = grid_of("image", image, self.config.in_channels, self.config.downsampling())?;
         let kind = self.precision.kind();
         let encoded = self.encoder.forward(image, kind, observe)?;
         let moments = self.quant_conv.forward(&encoded, kind)?.to_kind(Kind::Float);
@@ -142,7 +112,7 @@ impl Autoencoder {
     }
 
     pub(crate) fn decode_observed(&self, latent: &Tensor, observe: &mut Observer) -> Result<Tensor, ModelError> {
-        let _ = grid_of_input(latent, self.config.latent_channels, 1)?;
+        let _ = grid_of("latent", latent, self.config.latent_channels, 1)?;
         let kind = self.precision.kind();
         let latent = latent.f_div_scalar(self.config.scaling_factor)?;
         let h = self.post_quant_conv.forward(&latent, kind)?;

@@ -13,6 +13,8 @@ pub enum Layout {
     SecondOne,
     /// Theirs `[1, channel, token]`, ours `[token, channel]`.
     ChannelMajor,
+    /// Theirs `[output, input]`, ours `[output, input, 1, 1]` (a linear map over the channels of every pixel).
+    PointConvolution,
 }
 
 impl Layout {
@@ -24,6 +26,7 @@ impl Layout {
             (Self::LeadingOne, [1, rest @ ..]) => Some(rest.to_vec()),
             (Self::SecondOne, [channels, 1, rest @ ..]) => Some([&[*channels], rest].concat()),
             (Self::ChannelMajor, [1, channels, tokens]) => Some(vec![*tokens, *channels]),
+            (Self::PointConvolution, [outputs, inputs]) => Some(vec![*outputs, *inputs, 1, 1]),
             _ => None,
         }
     }
@@ -36,6 +39,7 @@ impl Layout {
             (Self::LeadingOne, _) => Some([&[1], ours].concat()),
             (Self::SecondOne, [channels, rest @ ..]) => Some([&[*channels, 1], rest].concat()),
             (Self::ChannelMajor, [tokens, channels]) => Some(vec![1, *channels, *tokens]),
+            (Self::PointConvolution, [outputs, inputs, 1, 1]) => Some(vec![*outputs, *inputs]),
             _ => None,
         }
     }
@@ -49,6 +53,7 @@ impl Layout {
             Self::LeadingOne => authors.f_squeeze_dim(0).ok(),
             Self::SecondOne => authors.f_squeeze_dim(1).ok(),
             Self::ChannelMajor => authors.f_squeeze_dim(0).and_then(|grid| grid.f_transpose(0, 1)).ok(),
+            Self::PointConvolution => authors.f_unsqueeze(2).and_then(|map| map.f_unsqueeze(3)).ok(),
         }
     }
 
@@ -61,6 +66,7 @@ impl Layout {
             Self::LeadingOne => ours.f_unsqueeze(0).ok(),
             Self::SecondOne => ours.f_unsqueeze(1).ok(),
             Self::ChannelMajor => ours.f_transpose(0, 1).and_then(|grid| grid.f_unsqueeze(0)).ok(),
+            Self::PointConvolution => ours.f_squeeze_dim(3).and_then(|map| map.f_squeeze_dim(2)).ok(),
         }
     }
 
@@ -71,6 +77,7 @@ impl Layout {
             Self::LeadingOne => "[1, …]",
             Self::SecondOne => "[channel, 1, …]",
             Self::ChannelMajor => "[1, channel, token]",
+            Self::PointConvolution => "[output, input]",
         }
     }
 }
@@ -84,7 +91,8 @@ mod tests {
 
     use super::*;
 
-    const LAYOUTS: [Layout; 4] = [Layout::Same, Layout::LeadingOne, Layout::SecondOne, Layout::ChannelMajor];
+    const LAYOUTS: [Layout; 5] =
+        [Layout::Same, Layout::LeadingOne, Layout::SecondOne, Layout::ChannelMajor, Layout::PointConvolution];
 
     proptest! {
         #[test]

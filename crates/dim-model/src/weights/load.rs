@@ -35,7 +35,7 @@ pub fn load_file(mut file: WeightFile, table: NameTable) -> Result<Vec<(String, 
     let wrong_shape = candidates.into_iter().filter_map(|candidate| candidate.shape.err()).collect();
     Mismatch { wrong_shape, ..Mismatch::default() }.into_result()?;
     (renamed.into_iter().enumerate())
-        .filter(|(_, renamed)| !renamed.computed)
+        .filter(|(_, renamed)| !renamed.passed_over)
         .map(|(index, Renamed { name, layout, .. })| Ok((name, read(&mut file, index, layout)?)))
         .collect()
 }
@@ -66,7 +66,7 @@ pub fn assign_file(parameters: &Parameters, mut file: WeightFile, table: NameTab
     let renamed = renamed(file.entries(), table);
     Mismatch::between(parameters.specs(), candidates(file.entries(), &renamed)).into_result()?;
     (renamed.iter().enumerate())
-        .filter(|(_, renamed)| !renamed.computed)
+        .filter(|(_, renamed)| !renamed.passed_over)
         .try_for_each(|(index, renamed)| copy(parameters, &renamed.name, &read(&mut file, index, renamed.layout)?))
 }
 
@@ -82,7 +82,7 @@ fn candidates(entries: &[Entry], renamed: &[Renamed]) -> Vec<Candidate> {
         shape: renamed.layout.shape_to_ours(&entry.shape).ok_or_else(|| unfit(entry, renamed.layout)),
         kind: entry.kind,
     };
-    entries.iter().zip(renamed).filter(|(_, renamed)| !renamed.computed).map(candidate).collect()
+    entries.iter().zip(renamed).filter(|(_, renamed)| !renamed.passed_over).map(candidate).collect()
 }
 
 fn read(file: &mut WeightFile, index: usize, layout: Layout) -> Result<Tensor, WeightsError> {

@@ -11,7 +11,9 @@
 //! goes the other way.
 
 mod atomic;
+mod autoencoder;
 mod bytes;
+pub mod diffusers;
 mod element;
 mod error;
 mod file;

@@ -1,6 +1,6 @@
 //! Which names a set of keys has, and the steps that take them to ours.
 
-use super::{layout::Layout, names};
+use super::{autoencoder, layout::Layout, names};
 
 /// Under which names weights are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,12 @@ pub enum NameTable {
     Dim,
     /// Those of a network whose parameters are called here as its authors call them.
     AsPublished(&'static PublishedNames),
+    /// An autoencoder's: the published ones, alone or within a checkpoint of Stable Diffusion, or diffusers'
+    /// ([`super::diffusers`]).
+    Autoencoder {
+        /// Resolutions of the network, which diffusers counts from the other end in the decoder.
+        levels: usize,
+    },
 }
 
 /// What tells the names of a network's checkpoint from others.
@@ -37,13 +43,13 @@ pub(super) struct Renamed {
     pub(super) name: String,
     /// How the tensor's layout changes.
     pub(super) layout: Layout,
-    /// Whether the network computes this by itself.
-    pub(super) computed: bool,
+    /// Whether the network has no use for this: it computes it by itself, or it is another network's.
+    pub(super) passed_over: bool,
 }
 
 impl Renamed {
-    fn same(name: &str) -> Self {
-        Self { name: name.to_owned(), layout: Layout::Same, computed: false }
+    pub(super) fn same(name: &str) -> Self {
+        Self { name: name.to_owned(), layout: Layout::Same, passed_over: false }
     }
 }
 
@@ -60,7 +66,7 @@ pub(super) fn to_ours(keys: &[&str], table: NameTable) -> Vec<Renamed> {
             let (authors, ours) = (recognised_authors(bare()), recognised_ours(bare()));
             bare()
                 .map(|key| match names::name_to_ours(key).filter(|_| authors > ours) {
-                    Some((name, layout)) => Renamed { name, layout, computed: false },
+                    Some((name, layout)) => Renamed { name, layout, passed_over: false },
                     None => Renamed::same(key),
                 })
                 .collect()
@@ -70,8 +76,9 @@ pub(super) fn to_ours(keys: &[&str], table: NameTable) -> Vec<Renamed> {
                 |key: &str| key.split('.').next().is_some_and(|part| published.first_parts.contains(&part));
             let prefix = foreign_prefix(keys, first_part);
             let bare = keys.iter().map(|key| &key[prefix.len()..]);
-            bare.map(|key| Renamed { computed: published.computed.contains(&key), ..Renamed::same(key) }).collect()
+            bare.map(|key| Renamed { passed_over: published.computed.contains(&key), ..Renamed::same(key) }).collect()
         }
+        NameTable::Autoencoder { levels } => autoencoder::to_ours(keys, levels),
     }
 }
 
@@ -84,7 +91,7 @@ fn recognised_ours<'a>(keys: impl Iterator<Item = &'a str>) -> usize {
 }
 
 /// The leading dotted parts that all keys share, as few as it takes until some key is in the table; otherwise none.
-fn foreign_prefix<'a>(keys: &[&'a str], in_table: impl Fn(&str) -> bool) -> &'a str {
+pub(super) fn foreign_prefix<'a>(keys: &[&'a str], in_table: impl Fn(&str) -> bool) -> &'a str {
     let Some(first) = keys.first() else { return "" };
     let mut prefix = "";
     loop {
@@ -149,7 +156,7 @@ mod tests {
         let keys = ["module.table", "module.blocks.0.weight", "module.label_emb.weight"];
         let renamed = to_ours(&keys, NameTable::AsPublished(&PUBLISHED));
         let expected = [("table", true), ("blocks.0.weight", false), ("label_emb.weight", false)];
-        let renamed: Vec<_> = renamed.iter().map(|renamed| (renamed.name.as_str(), renamed.computed)).collect();
+        let renamed: Vec<_> = renamed.iter().map(|renamed| (renamed.name.as_str(), renamed.passed_over)).collect();
         assert_eq!(renamed, expected);
     }
 }
