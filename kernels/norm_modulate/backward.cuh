@@ -52,19 +52,19 @@ __device__ void backward_packs(const NormModulateBackward& params) {
     BlockSums<kSums> sum(buffer);
     float sum_g[kWidth] = {}, sum_gn[kWidth] = {}, sum_gate[kWidth] = {};
     for (int token = at.first; token < at.end; ++token) {
-        Pack<float, kWidth> r = {}, later = {};
+        float r[kWidth] = {}, later[kWidth] = {};
         Pack<T, kWidth> g = {}, y = {};
         if (exists) {
-            const auto* from_r =
-                row_of<const float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
+            const StreamRow<T, const void> from_r(params.r, params.r_is_f32, params.r_batch_stride, params.r_token_stride,
+                                                  at.batch, token);
             const auto* from_g = row_of<const T>(params.grad_out, params.grad_out_batch_stride,
                                                  params.grad_out_token_stride, at.batch, token);
-            const auto* from_later = row_of<const float>(params.grad_r, params.grad_r_batch_stride,
-                                                         params.grad_r_token_stride, at.batch, token);
+            const StreamRow<T, const void> from_later(params.grad_r, params.grad_r_is_f32, params.grad_r_batch_stride,
+                                                      params.grad_r_token_stride, at.batch, token);
             const auto* from_y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
             if (from_g) g = load_pack<kWidth>(from_g + channel);
-            if (from_g && from_r) r = load_pack<kWidth>(from_r + channel);
-            if (from_later) later = load_pack<kWidth>(from_later + channel);
+            if (from_g && from_r) from_r.load(r, channel);
+            if (from_later) from_later.load(later, channel);
             if (from_y) y = load_pack<kWidth>(from_y + channel);
         }
 
@@ -72,7 +72,7 @@ __device__ void backward_packs(const NormModulateBackward& params) {
         if (kCentred && params.grad_out) {
             float mean[1] = {};
 #pragma unroll
-            for (int i = 0; i < kWidth; ++i) mean[0] += r.values[i];
+            for (int i = 0; i < kWidth; ++i) mean[0] += r[i];
             sum_mean(mean);
             statistics.mean = mean[0] * per_channel;
         }
@@ -80,7 +80,7 @@ __device__ void backward_packs(const NormModulateBackward& params) {
             float sums[kSums] = {};
 #pragma unroll
             for (int i = 0; i < kWidth; ++i) {
-                const float centred = exists ? r.values[i] - statistics.mean : 0.0f;
+                const float centred = exists ? r[i] - statistics.mean : 0.0f;
                 const float h = to_float(g.values[i]) * vectors.factor[i];
                 sums[0] += centred * centred;
                 sums[1] += h * centred;
@@ -97,18 +97,18 @@ __device__ void backward_packs(const NormModulateBackward& params) {
 #pragma unroll
         for (int i = 0; i < kWidth; ++i) {
             const float gradient = to_float(g.values[i]);
-            const float n = (r.values[i] - statistics.mean) * statistics.rstd;
-            grad_r[i] = statistics.grad_r(gradient * vectors.factor[i], n) + later.values[i];
+            const float n = (r[i] - statistics.mean) * statistics.rstd;
+            grad_r[i] = statistics.grad_r(gradient * vectors.factor[i], n) + later[i];
             grad_y[i] = (v.gate_offset + gate[i]) * grad_r[i];
             sum_g[i] += gradient;
             sum_gn[i] += gradient * n;
             sum_gate[i] += grad_r[i] * to_float(y.values[i]);
         }
         if (!exists) continue;
-        auto* to_x =
-            row_of<float>(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, token);
+        const StreamRow<T, void> to_x(params.grad_x, params.grad_x_is_f32, params.grad_x_batch_stride,
+                                      params.grad_x_token_stride, at.batch, token);
         auto* to_y = row_of<T>(params.grad_y, params.grad_y_batch_stride, params.grad_y_token_stride, at.batch, token);
-        if (to_x) store_pack<kWidth>(to_x + channel, grad_r);
+        if (to_x) to_x.store(grad_r, channel);
         if (to_y) store_pack<kWidth>(to_y + channel, grad_y);
     }
 
@@ -133,14 +133,15 @@ __device__ void backward_any(const NormModulateBackward& params) {
     BlockSums<1> sum_mean(mean_buffer);
     BlockSums<3> sum(buffer);
     for (int token = at.first; token < at.end; ++token) {
-        const auto* r = row_of<const float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
+        const StreamRow<T, const void> r(params.r, params.r_is_f32, params.r_batch_stride, params.r_token_stride, at.batch,
+                                         token);
         const auto* g = row_of<const T>(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride,
                                         at.batch, token);
-        const auto* later =
-            row_of<const float>(params.grad_r, params.grad_r_batch_stride, params.grad_r_token_stride, at.batch, token);
+        const StreamRow<T, const void> later(params.grad_r, params.grad_r_is_f32, params.grad_r_batch_stride,
+                                             params.grad_r_token_stride, at.batch, token);
         const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
-        auto* to_x =
-            row_of<float>(params.grad_x, params.grad_x_batch_stride, params.grad_x_token_stride, at.batch, token);
+        const StreamRow<T, void> to_x(params.grad_x, params.grad_x_is_f32, params.grad_x_batch_stride,
+                                      params.grad_x_token_stride, at.batch, token);
         auto* to_y = row_of<T>(params.grad_y, params.grad_y_batch_stride, params.grad_y_token_stride, at.batch, token);
         Statistics statistics;
         if (p.norm == kLayer && g) {
@@ -166,7 +167,7 @@ __device__ void backward_any(const NormModulateBackward& params) {
             const float n = g && r ? (r[c] - statistics.mean) * statistics.rstd : 0.0f;
             const float h = g ? gradient * vectors.modulation_of(c).factor : 0.0f;
             const float grad_r = statistics.grad_r(h, n) + (later ? later[c] : 0.0f);
-            if (to_x) to_x[c] = grad_r;
+            if (to_x) to_x.put(c, grad_r);
             if (to_y) to_y[c] = from_float<T>(vectors.gate_of(c) * grad_r);
             if (partials) {
                 const bool more = token > at.first;

@@ -20,17 +20,19 @@ __device__ void forward_packs(const NormModulateForward& params) {
     __shared__ BlockSums<1>::Buffer buffer;
     BlockSums<1> sum(buffer);
     for (int token = at.first; token < at.end; ++token) {
-        const auto* x = row_of<const float>(params.x, params.x_batch_stride, params.x_token_stride, at.batch, token);
+        const StreamRow<T, const void> x(params.x, params.x_is_f32, params.x_batch_stride, params.x_token_stride, at.batch,
+                                         token);
         const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
         auto* to_r = row_of<float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
         auto* to_out = row_of<T>(params.out, params.out_batch_stride, params.out_token_stride, at.batch, token);
         float r[kWidth] = {};
         if (exists) {
-            const Pack<float, kWidth> stream = load_pack<kWidth>(x + channel);
+            float stream[kWidth];
+            x.load(stream, channel);
             Pack<T, kWidth> branch = {};
             if (y) branch = load_pack<kWidth>(y + channel);
 #pragma unroll
-            for (int i = 0; i < kWidth; ++i) r[i] = stream.values[i] + vectors.gate[i] * to_float(branch.values[i]);
+            for (int i = 0; i < kWidth; ++i) r[i] = stream[i] + vectors.gate[i] * to_float(branch.values[i]);
             if (to_r) store_pack<kWidth>(to_r + channel, r);
         }
         if (!to_out) continue;
@@ -68,7 +70,8 @@ __device__ void forward_any(const NormModulateForward& params) {
     __shared__ BlockSums<1>::Buffer buffer;
     BlockSums<1> sum(buffer);
     for (int token = at.first; token < at.end; ++token) {
-        const auto* x = row_of<const float>(params.x, params.x_batch_stride, params.x_token_stride, at.batch, token);
+        const StreamRow<T, const void> x(params.x, params.x_is_f32, params.x_batch_stride, params.x_token_stride, at.batch,
+                                         token);
         const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
         const auto r = [&](int c) { return y ? x[c] + vectors.gate_of(c) * to_float(y[c]) : x[c]; };
         if (params.r) {

@@ -41,8 +41,8 @@ typedef struct NormModulateInputs {
 /// Arguments of the forward kernels.
 typedef struct NormModulateForward {
     NormModulateInputs inputs;
-    /// The stream, `[B, L, D]`.
-    const float* x;
+    /// The stream, `[B, L, D]`, f32 or of the activations' dtype.
+    const void* x;
     /// The stream with `y` added, `[B, L, D]`, or null.
     float* r;
     /// `[B, L, D]`, or null.
@@ -53,19 +53,22 @@ typedef struct NormModulateForward {
     int64_t r_token_stride;
     int64_t out_batch_stride;
     int64_t out_token_stride;
+    /// 1 if `x` is f32.
+    uint32_t x_is_f32;
 } NormModulateForward;
 
 /// Arguments of the backward kernels; each gradient has the shape of its input.
 typedef struct NormModulateBackward {
     NormModulateInputs inputs;
-    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it.
-    const float* r;
+    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it. It, its
+    /// gradient and that of `x` are f32 or of the activations' dtype.
+    const void* r;
     /// Gradient of the output, `[B, L, D]`, or null for zeros.
     const void* grad_out;
     /// Gradient of the stream from those who read it later, `[B, L, D]`, or null for zeros.
-    const float* grad_r;
+    const void* grad_r;
     /// Null if it is not wanted.
-    float* grad_x;
+    void* grad_x;
     /// Null if there is no `y`.
     void* grad_y;
     /// Sums over the tokens of each block, `[B, blocks of a sequence, 3, D]`: of the gradient of the output, of that
@@ -81,6 +84,12 @@ typedef struct NormModulateBackward {
     int64_t grad_x_token_stride;
     int64_t grad_y_batch_stride;
     int64_t grad_y_token_stride;
+    /// 1 if `r` is f32.
+    uint32_t r_is_f32;
+    /// 1 if `grad_r` is f32.
+    uint32_t grad_r_is_f32;
+    /// 1 if `grad_x` is f32.
+    uint32_t grad_x_is_f32;
 } NormModulateBackward;
 
 /// Arguments of the kernel that sums the partial sums; null pointers: not given, or not wanted.

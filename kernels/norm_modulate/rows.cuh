@@ -8,8 +8,11 @@
 // and read a row again from the cache.
 #pragma once
 
+#include <type_traits>
+
 #include "common/access.cuh"
 #include "common/dtype.cuh"
+#include "common/math.cuh"
 #include "common/pack.cuh"
 #include "common/reduce.cuh"
 #include "norm_modulate/params.h"
@@ -50,6 +53,63 @@ template <typename T>
 __device__ T* row_of(T* data, int64_t batch_stride, int64_t batch) {
     return data ? data + batch * batch_stride : nullptr;
 }
+
+/// A row of the stream or of its gradient, which is f32 or of the activations' dtype T; false if the tensor is absent.
+/// Pointer: of `const void` or `void`.
+template <typename T, typename Pointer>
+struct StreamRow {
+    Pointer* first;
+    bool is_f32;
+
+    __device__ StreamRow(Pointer* data, bool f32, int64_t batch_stride, int64_t token_stride, int64_t batch, int64_t token)
+        : is_f32(kIsF32<T> || f32) {
+        first = is_f32 ? static_cast<Pointer*>(row_of<Value<float>>(data, batch_stride, token_stride, batch, token))
+                       : static_cast<Pointer*>(row_of<Value<T>>(data, batch_stride, token_stride, batch, token));
+    }
+
+    __device__ explicit operator bool() const { return first != nullptr; }
+
+    __device__ float operator[](int channel) const {
+        return is_f32 ? at<float>()[channel] : to_float(at<T>()[channel]);
+    }
+
+    __device__ void put(int channel, float value) const {
+        if (is_f32) {
+            at<float>()[channel] = value;
+        } else {
+            at<T>()[channel] = from_float<T>(value);
+        }
+    }
+
+    __device__ void load(float (&values)[kWidth], int channel) const {
+        if (is_f32) {
+            const Pack<float, kWidth> pack = load_pack<kWidth>(at<float>() + channel);
+#pragma unroll
+            for (int i = 0; i < kWidth; ++i) values[i] = pack.values[i];
+        } else {
+            const Pack<T, kWidth> pack = load_pack<kWidth>(at<T>() + channel);
+#pragma unroll
+            for (int i = 0; i < kWidth; ++i) values[i] = to_float(pack.values[i]);
+        }
+    }
+
+    __device__ void store(const float (&values)[kWidth], int channel) const {
+        if (is_f32) {
+            store_pack<kWidth>(at<float>() + channel, values);
+        } else {
+            store_pack<kWidth>(at<T>() + channel, values);
+        }
+    }
+
+   private:
+    template <typename U>
+    using Value = std::conditional_t<std::is_const_v<Pointer>, const U, U>;
+
+    template <typename U>
+    __device__ Value<U>* at() const {
+        return static_cast<Value<U>*>(first);
+    }
+};
 
 /// Sums over a block's threads, each in every thread, in one fixed order. Calls take turns with two buffers, so that
 /// one barrier a call is enough.

@@ -164,6 +164,8 @@ __device__ void states(const SelectiveScanBackward& params, const SelectiveScanW
     }
 }
 
+constexpr int kJoinedAtOnce = 8;  // segments whose numbers are read before the first is needed
+
 /// Passes states and gradients on between the segments, one thread for a state of a channel.
 template <int N>
 __device__ void join(const SelectiveScanInputs& p, const SelectiveScanWorkspace& workspace) {
@@ -173,27 +175,34 @@ __device__ void join(const SelectiveScanInputs& p, const SelectiveScanWorkspace&
     const int64_t batch = index / states, channel = index % states / N, state = index % N;
     const float a = p.a[channel * p.a_channel_stride + state];
     const int segments = workspace.segments;
-    const auto place = [&](int segment) { return (batch * segments + segment) * states + channel * N + state; };
-    const auto decay = [&](int segment) {
-        return expf(a * workspace.segment_deltas[(batch * segments + segment) * p.channel + channel]);
-    };
+    const float* deltas = workspace.segment_deltas + batch * segments * p.channel + channel;
 
+    // Replaces what each segment makes of zeros by what it starts from, which the walk hands from one to the next.
+    const auto pass_on = [&](float* values, bool backwards) {
+        float start = 0.0f;
+        for (int done = 0; done < segments; done += kJoinedAtOnce) {
+            float own[kJoinedAtOnce], sums[kJoinedAtOnce];
+            const auto segment = [&](int i) {
+                const int number = min(done + i, segments - 1);
+                return static_cast<int64_t>(backwards ? segments - 1 - number : number);
+            };
+#pragma unroll
+            for (int i = 0; i < kJoinedAtOnce; ++i) {
+                own[i] = values[segment(i) * states];
+                sums[i] = deltas[segment(i) * p.channel];
+            }
+#pragma unroll
+            for (int i = 0; i < kJoinedAtOnce; ++i) {
+                if (done + i >= segments) break;
+                values[segment(i) * states] = start;
+                start = own[i] + expf(a * sums[i]) * start;
+            }
+        }
+    };
     // The first segment started from the true state, and the last from the true gradient.
-    float before = 0.0f;
-    for (int segment = 0; segment < segments; ++segment) {
-        float& at = workspace.segment_states[place(segment)];
-        const float behind = segment == 0 ? at : at + decay(segment) * before;
-        at = before;
-        before = behind;
-    }
-    if (!workspace.segment_gradients) return;
-    float behind = 0.0f;
-    for (int segment = segments - 1; segment >= 0; --segment) {
-        float& at = workspace.segment_gradients[place(segment)];
-        const float own = at;
-        at = behind;
-        behind = segment == segments - 1 ? own : own + decay(segment) * behind;
-    }
+    const int64_t first = batch * segments * states + channel * N + state;
+    pass_on(workspace.segment_states + first, false);
+    if (workspace.segment_gradients) pass_on(workspace.segment_gradients + first, true);
 }
 
 }  // namespace selective_scan

@@ -18,6 +18,8 @@ struct Case {
     sizes: reference::Sizes,
     norm: Norm,
     dtype: DType,
+    /// Of `x`, of the gradient by the stream and of the gradient by `x`.
+    stream: DType,
     placement: Placement,
     /// A bit for each of branch, gate, weight, bias, scale, shift, gradient by the output, gradient by the stream.
     options: u32,
@@ -29,18 +31,19 @@ impl Case {
     /// Everything that can be given is.
     fn full(batch: usize, token: usize, channel: usize, norm: Norm, dtype: DType) -> Self {
         let sizes = reference::Sizes { batch, token, channel };
-        Self { sizes, norm, dtype, placement: Placement::Contiguous, options: 0xff, mean: 0.0 }
+        let (stream, placement) = (DType::F32, Placement::Contiguous);
+        Self { sizes, norm, dtype, stream, placement, options: 0xff, mean: 0.0 }
     }
 
     /// Runs forward and backward on the GPU, on guarded memory full of NaNs, and as the reference; returns the GPU's.
     fn check(&self, gpu: &Gpu) -> Vec<Vec<f64>> {
-        let Self { sizes, norm, dtype, placement, options, .. } = *self;
+        let Self { sizes, norm, dtype, stream, placement, options, .. } = *self;
         let reference::Sizes { batch, token, channel } = sizes;
         let (sequence, row, vector) = ([batch, token, channel], [batch, channel], [channel]);
         let draw = |bit: u32, name: &str, shape: &[usize], dtype| {
             (options >> bit & 1 == 1).then(|| random(3, name, shape.iter().product(), (-2.0, 2.0), dtype))
         };
-        let x = random(3, "x", batch * token * channel, (self.mean - 2.0, self.mean + 2.0), DType::F32);
+        let x = random(3, "x", batch * token * channel, (self.mean - 2.0, self.mean + 2.0), stream);
         let y = draw(0, "y", &sequence, dtype);
         let gate = y.as_ref().and_then(|_| draw(1, "gate", &row, DType::F32));
         let weight = draw(2, "weight", &vector, DType::F32);
@@ -48,7 +51,7 @@ impl Case {
         let scale = draw(4, "scale", &row, DType::F32);
         let shift = draw(5, "shift", &row, DType::F32);
         let grad_out = draw(6, "grad_out", &sequence, dtype);
-        let grad_r = draw(7, "grad_r", &sequence, DType::F32);
+        let grad_r = draw(7, "grad_r", &sequence, stream);
 
         let inputs = reference::Inputs {
             sizes,
@@ -68,11 +71,11 @@ impl Case {
         let on_device = |values: &Option<Vec<f64>>, shape: &[usize], dtype| {
             values.as_ref().map(|values| DeviceTensor::of(values, dtype, shape, placement))
         };
-        let x = DeviceTensor::of(&x, DType::F32, &sequence, placement);
+        let x = DeviceTensor::of(&x, stream, &sequence, placement);
         let (y, gate) = (on_device(&y, &sequence, dtype), on_device(&gate, &row, DType::F32));
         let (weight, bias) = (on_device(&weight, &vector, DType::F32), on_device(&bias, &vector, DType::F32));
         let (scale, shift) = (on_device(&scale, &row, DType::F32), on_device(&shift, &row, DType::F32));
-        let (grad_out, grad_r) = (on_device(&grad_out, &sequence, dtype), on_device(&grad_r, &sequence, DType::F32));
+        let (grad_out, grad_r) = (on_device(&grad_out, &sequence, dtype), on_device(&grad_r, &sequence, stream));
         let gate_view = gate.as_ref().map(DeviceTensor::view);
         let op = NormModulate {
             branch: y.as_ref().map(|y| Branch { y: y.view(), gate: gate_view, gate_offset: 0.75 }),
@@ -94,7 +97,7 @@ impl Case {
         norm_modulate::forward(&gpu.queue(), &op, &x.view(), results).unwrap();
 
         let mut grads = [
-            ("grad x", unwritten(true, &sequence, DType::F32), &expected.x, DType::F32),
+            ("grad x", unwritten(true, &sequence, stream), &expected.x, stream),
             ("grad y", unwritten(y.is_some(), &sequence, dtype), &expected.y, dtype),
             ("grad gate", unwritten(gate.is_some(), &row, DType::F32), &expected.gate, DType::F32),
             ("grad weight", unwritten(weight.is_some(), &vector, DType::F32), &expected.weight, DType::F32),
@@ -114,8 +117,9 @@ impl Case {
             shift: next(),
         };
         let (upstream, later) = (grad_out.as_ref().map(DeviceTensor::view), grad_r.as_ref().map(DeviceTensor::view));
-        let stream = r.as_ref().unwrap_or(&x).view();
-        norm_modulate::backward(&gpu.queue(), &op, &stream, upstream.as_ref(), later.as_ref(), gradients).unwrap();
+        let after_branch = r.as_ref().unwrap_or(&x).view();
+        norm_modulate::backward(&gpu.queue(), &op, &after_branch, upstream.as_ref(), later.as_ref(), gradients)
+            .unwrap();
         gpu.finish();
 
         let forward = [("r", r, &outputs.r, DType::F32), ("out", out, &outputs.out, dtype)];
@@ -137,6 +141,22 @@ fn every_channel_count_and_dtype_matches_the_reference() {
         for norm in NORMS {
             for channel in [3, 4, 33, 130, 384, 1000, 1536, 4096, 4100, 8192] {
                 Case::full(2, 7, channel, norm, dtype).check(&gpu);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_the_activations_dtype_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in [DType::F16, DType::Bf16] {
+        for norm in NORMS {
+            for channel in [5, 61, 64, 1536] {
+                for options in [0xff, 0xfe, 0x7e, 0xbf] {
+                    let case = Case { stream: dtype, options, ..Case::full(3, 37, channel, norm, dtype) };
+                    case.check(&gpu);
+                    Case { placement: Placement::Strided, ..case }.check(&gpu);
+                }
             }
         }
     }

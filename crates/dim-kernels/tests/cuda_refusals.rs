@@ -85,7 +85,7 @@ fn parameters_in_half_precision_are_refused() {
 }
 
 #[test]
-fn a_stream_in_half_precision_and_activations_of_two_dtypes_are_refused() {
+fn streams_and_activations_of_two_half_precisions_are_refused() {
     let forward = |x: DType, y: DType, out: DType| {
         let branch = Branch { y: view(y, &[2, 5, 3]), gate: None, gate_offset: 0.0 };
         let op = NormModulate {
@@ -99,8 +99,9 @@ fn a_stream_in_half_precision_and_activations_of_two_dtypes_are_refused() {
         let outputs = NormModulateOutputs { r: None, out: Some(view_mut(out, &[2, 5, 3])) };
         norm_modulate::forward(&QUEUE, &op, &view(x, &[2, 5, 3]), outputs).unwrap_err().to_string()
     };
-    let message = forward(DType::Bf16, DType::Bf16, DType::Bf16);
-    assert_eq!(message, "norm_modulate::forward: `x` must be f32 on CUDA device 0, got bf16");
+    let message = forward(DType::F16, DType::Bf16, DType::Bf16);
+    let expected = "f32, or of one dtype with `y`, `out` and their gradients";
+    assert_eq!(message, format!("norm_modulate::forward: `x` must be {expected} on CUDA device 0, got f16"));
     let message = forward(DType::F32, DType::Bf16, DType::F16);
     assert!(message.contains("`outputs.out` must be of one dtype with `y`"), "{message}");
 }

@@ -25,5 +25,5 @@ pub use cuda_graph::CudaGraph;
 pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};
-pub use parameters::{ParameterSpec, Parameters, Weight};
+pub use parameters::{Derived, ParameterSpec, Parameters, Weight};
 pub use profile::{Event, profile};

@@ -3,6 +3,7 @@
 //! The optimiser, the moving average, checkpoints and (later) all-reduce then see one array; a parameter is a view.
 
 mod bf16_copy;
+mod derived;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use bf16_copy::Bf16Copy;
+pub use derived::Derived;
 
 use crate::{TorchError, ffi};
 

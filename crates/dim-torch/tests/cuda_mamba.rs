@@ -59,6 +59,7 @@ fn layer(leaves: &[Tensor], kind: Kind, map: &TokenMap, keeps: MambaKeeps) -> Re
         dt_proj: projection(5),
         delta_bias: &leaves[6],
         a_log: &leaves[7],
+        a: &-leaves[7].detach().exp(),
         d: &leaves[8],
         out_proj: projection(9),
     };

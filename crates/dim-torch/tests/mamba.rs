@@ -1,6 +1,8 @@
 //! The Mamba layer as one operation against the same layer as a chain of operations.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::sync::{Mutex, PoisonError};
+
 use dim_torch::{
     TokenMap,
     ops::{
@@ -23,6 +25,9 @@ fn leaf(shape: &[i64], scale: f64) -> Tensor {
 
 /// Input, and the parameters in the order in which the operation takes them.
 fn leaves() -> Vec<Tensor> {
+    // libtorch's generator is one for all threads, and each test may run on its own.
+    static DRAWS: Mutex<()> = Mutex::new(());
+    let _alone = DRAWS.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(7);
     vec![
         leaf(&[BATCH, TOKENS, WIDTH], 1.0),
@@ -49,6 +54,7 @@ fn as_one(leaves: &[Tensor], map: &TokenMap, keeps: MambaKeeps) -> Tensor {
         dt_proj: projection(5),
         delta_bias: &leaves[6],
         a_log: &leaves[7],
+        a: &-leaves[7].detach().exp(),
         d: &leaves[8],
         out_proj: projection(9),
     };
@@ -124,6 +130,7 @@ fn wrong_shape_is_an_error_that_names_the_argument() {
         dt_proj: projection(5),
         delta_bias: &leaves[6],
         a_log: &leaves[7],
+        a: &-leaves[7].detach().exp(),
         d: &leaves[8],
         out_proj: projection(9),
     };

@@ -75,16 +75,22 @@ const AT_ONCE: usize = 4 * 132;
 const FORWARD_TOKENS: usize = 8;
 const BACKWARD_TOKENS: usize = 48;
 
+fn is_f32(dtype: DType) -> u32 {
+    (dtype == DType::F32).into()
+}
+
 /// Whether the kernels for packs can take these rows.
-fn in_packs(sizes: Sizes, f32s: &[Place], activations: &[Place]) -> bool {
-    let aligned = |place: &Place, size: usize| {
+fn in_packs(sizes: Sizes, f32s: &[Place], activations: &[Place], streams: &[(Place, DType)]) -> bool {
+    let aligned = |place: &Place, dtype: DType| {
+        let size = dtype.size_bytes();
         let whole = |stride: i64| (stride * size as i64) % ACCESS as i64 == 0;
         place.pointer.addr().is_multiple_of(ACCESS) && whole(place.batch_stride()) && whole(place.row_stride())
     };
     sizes.channel.is_multiple_of(PACK_WIDTH)
         && sizes.channel <= MOST_THREADS * PACK_WIDTH
-        && f32s.iter().all(|place| aligned(place, DType::F32.size_bytes()))
-        && activations.iter().all(|place| aligned(place, sizes.activation.size_bytes()))
+        && f32s.iter().all(|place| aligned(place, DType::F32))
+        && activations.iter().all(|place| aligned(place, sizes.activation))
+        && streams.iter().all(|(place, dtype)| aligned(place, *dtype))
 }
 
 /// Where the inputs lie.
@@ -138,19 +144,20 @@ pub(super) fn forward(
     (ordinal, stream): (usize, *mut c_void),
     op: &NormModulate<'_>,
     sizes: Sizes,
-    x: &TensorView<'_>,
+    x_view: &TensorView<'_>,
     outputs: &mut NormModulateOutputs<'_>,
 ) -> Result<(), KernelError> {
     let stream = Stream::enter("norm_modulate::forward", ordinal, stream)?;
     let inputs = Inputs::new(op);
-    let x = Place::of(x);
+    let x = Place::of(x_view);
     let [r, out] = [&mut outputs.r, &mut outputs.out].map(|view| Place::of_optional_mut(view.as_mut()));
     let [gate, scale, shift, weight, bias] = inputs.vectors;
-    let packs = in_packs(sizes, &[x, r, gate, scale, shift, weight, bias], &[inputs.y, out]);
+    let x_dtype = x_view.layout.dtype;
+    let packs = in_packs(sizes, &[r, gate, scale, shift, weight, bias], &[inputs.y, out], &[(x, x_dtype)]);
     let plan = Plan::forward(sizes, packs);
     let mut params = NormModulateForward {
         inputs: inputs.params(op, sizes, plan),
-        x: x.pointer.cast(),
+        x: x.pointer,
         r: r.pointer.cast(),
         out: out.pointer,
         x_batch_stride: x.batch_stride(),
@@ -159,6 +166,7 @@ pub(super) fn forward(
         r_token_stride: r.row_stride(),
         out_batch_stride: out.batch_stride(),
         out_token_stride: out.row_stride(),
+        x_is_f32: is_f32(x_dtype),
     };
     let (source, kernel) = plan.kernel("fwd", sizes.activation, "");
     // SAFETY: the kernel takes one `NormModulateForward`, and every pointer is that of a checked view of these sizes.
@@ -178,8 +186,12 @@ pub(super) fn backward(
     let [grad_out, grad_r] = [upstream.grad_out, upstream.grad_r].map(Place::of_optional);
     let [grad_x, grad_y] = [&mut gradients.x, &mut gradients.y].map(|view| Place::of_optional_mut(view.as_mut()));
     let [gate, scale, shift, weight, bias] = inputs.vectors;
-    let f32s = [r, grad_r, grad_x, gate, scale, shift, weight, bias];
-    let plan = Plan::backward(sizes, in_packs(sizes, &f32s, &[inputs.y, grad_out, grad_y]));
+    let r_dtype = upstream.r.layout.dtype;
+    let grad_r_dtype = upstream.grad_r.map_or(DType::F32, |view| view.layout.dtype);
+    let grad_x_dtype = gradients.x.as_ref().map_or(DType::F32, |view| view.layout.dtype);
+    let streams = [(r, r_dtype), (grad_r, grad_r_dtype), (grad_x, grad_x_dtype)];
+    let packs = in_packs(sizes, &[gate, scale, shift, weight, bias], &[inputs.y, grad_out, grad_y], &streams);
+    let plan = Plan::backward(sizes, packs);
 
     let NormModulateGradients {
         gate: of_gate, scale: of_scale, shift: of_shift, weight: of_weight, bias: of_bias, ..
@@ -196,10 +208,10 @@ pub(super) fn backward(
     let reads_r = op.norm != Norm::None || of_weight.is_some() || of_scale.is_some();
     let mut params = NormModulateBackward {
         inputs: inputs.params(op, sizes, plan),
-        r: if reads_r { r.pointer.cast() } else { std::ptr::null() },
+        r: if reads_r { r.pointer } else { std::ptr::null() },
         grad_out: grad_out.pointer,
-        grad_r: grad_r.pointer.cast(),
-        grad_x: grad_x.pointer.cast(),
+        grad_r: grad_r.pointer,
+        grad_x: grad_x.pointer,
         grad_y: grad_y.pointer,
         partials,
         r_batch_stride: r.batch_stride(),
@@ -212,6 +224,9 @@ pub(super) fn backward(
         grad_x_token_stride: grad_x.row_stride(),
         grad_y_batch_stride: grad_y.batch_stride(),
         grad_y_token_stride: grad_y.row_stride(),
+        r_is_f32: is_f32(r_dtype),
+        grad_r_is_f32: is_f32(grad_r_dtype),
+        grad_x_is_f32: is_f32(grad_x_dtype),
     };
     let (source, kernel) =
         plan.kernel("bwd", sizes.activation, if matches!(op.norm, Norm::Layer { .. }) { "_centred" } else { "" });

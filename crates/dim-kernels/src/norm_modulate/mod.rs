@@ -7,7 +7,8 @@
 //!
 //! with the RMS norm (Zhang and Sennrich, arXiv 1910.07467) or the layer norm (Ba et al., arXiv 1607.06450), and the adaptive
 //! modulation of Peebles and Xie (arXiv 2212.09748, section 3.2). Whatever is absent drops out. The stream, `x` and `r`, is
-//! f32 whatever the activations `y` and `out` are; `out` is rounded once.
+//! f32 whatever the activations `y` and `out` are, though an `x` that has just come out of a product may be of their dtype; `out` is
+//! rounded once.
 
 pub mod reference;
 
@@ -97,8 +98,8 @@ pub struct NormModulateGradients<'a> {
 ///
 /// # Errors
 /// Any [`KernelError`] about shape, strides, dtype or device; nothing is written then. The CPU takes f32. A GPU takes `y`, `out`
-/// and their gradients in f32, f16 or bf16, all in one, everything else in f32; [`KernelError::MissingKernels`] and
-/// [`KernelError::Cuda`] tell what went wrong there.
+/// and their gradients in f32, f16 or bf16, all in one, `x` in that or in f32, everything else in f32;
+/// [`KernelError::MissingKernels`] and [`KernelError::Cuda`] tell what went wrong there.
 pub fn forward(
     queue: &Queue,
     op: &NormModulate<'_>,
@@ -119,7 +120,8 @@ pub fn forward(
 /// counts as zeros if it is absent.
 ///
 /// Of the forward pass, the stream `r` with the branch added is needed: `x` itself where there is no branch. The statistics
-/// are recomputed. Without a norm, `r` is read only for the gradients of `weight` and `scale`.
+/// are recomputed. Without a norm, `r` is read only for the gradients of `weight` and `scale`. `r`, its gradient and that of `x` may
+/// each be f32 or as the activations.
 ///
 /// # Errors
 /// As [`forward`].

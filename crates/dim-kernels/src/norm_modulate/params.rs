@@ -73,8 +73,8 @@ const _: () = {
 #[derive(Debug, Copy, Clone)]
 pub struct NormModulateForward {
     pub inputs: NormModulateInputs,
-    /// The stream, `[B, L, D]`.
-    pub x: *const f32,
+    /// The stream, `[B, L, D]`, f32 or of the activations' dtype.
+    pub x: *const ::core::ffi::c_void,
     /// The stream with `y` added, `[B, L, D]`, or null.
     pub r: *mut f32,
     /// `[B, L, D]`, or null.
@@ -85,10 +85,12 @@ pub struct NormModulateForward {
     pub r_token_stride: i64,
     pub out_batch_stride: i64,
     pub out_token_stride: i64,
+    /// 1 if `x` is f32.
+    pub x_is_f32: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of NormModulateForward"][::core::mem::size_of::<NormModulateForward>() - 192usize];
+    ["Size of NormModulateForward"][::core::mem::size_of::<NormModulateForward>() - 200usize];
     ["Alignment of NormModulateForward"][::core::mem::align_of::<NormModulateForward>() - 8usize];
     ["Offset of field: NormModulateForward::inputs"][::core::mem::offset_of!(NormModulateForward, inputs) - 0usize];
     ["Offset of field: NormModulateForward::x"][::core::mem::offset_of!(NormModulateForward, x) - 120usize];
@@ -106,20 +108,22 @@ const _: () = {
         [::core::mem::offset_of!(NormModulateForward, out_batch_stride) - 176usize];
     ["Offset of field: NormModulateForward::out_token_stride"]
         [::core::mem::offset_of!(NormModulateForward, out_token_stride) - 184usize];
+    ["Offset of field: NormModulateForward::x_is_f32"]
+        [::core::mem::offset_of!(NormModulateForward, x_is_f32) - 192usize];
 };
 /// Arguments of the backward kernels; each gradient has the shape of its input.
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct NormModulateBackward {
     pub inputs: NormModulateInputs,
-    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it.
-    pub r: *const f32,
+    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it. It, its\n gradient and that of `x` are f32 or of the activations' dtype.
+    pub r: *const ::core::ffi::c_void,
     /// Gradient of the output, `[B, L, D]`, or null for zeros.
     pub grad_out: *const ::core::ffi::c_void,
     /// Gradient of the stream from those who read it later, `[B, L, D]`, or null for zeros.
-    pub grad_r: *const f32,
+    pub grad_r: *const ::core::ffi::c_void,
     /// Null if it is not wanted.
-    pub grad_x: *mut f32,
+    pub grad_x: *mut ::core::ffi::c_void,
     /// Null if there is no `y`.
     pub grad_y: *mut ::core::ffi::c_void,
     /// Sums over the tokens of each block, `[B, blocks of a sequence, 3, D]`: of the gradient of the output, of that\n times the normed stream, and of the gradient of the stream times `y`; null if none is wanted.
@@ -134,10 +138,16 @@ pub struct NormModulateBackward {
     pub grad_x_token_stride: i64,
     pub grad_y_batch_stride: i64,
     pub grad_y_token_stride: i64,
+    /// 1 if `r` is f32.
+    pub r_is_f32: u32,
+    /// 1 if `grad_r` is f32.
+    pub grad_r_is_f32: u32,
+    /// 1 if `grad_x` is f32.
+    pub grad_x_is_f32: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of NormModulateBackward"][::core::mem::size_of::<NormModulateBackward>() - 248usize];
+    ["Size of NormModulateBackward"][::core::mem::size_of::<NormModulateBackward>() - 264usize];
     ["Alignment of NormModulateBackward"][::core::mem::align_of::<NormModulateBackward>() - 8usize];
     ["Offset of field: NormModulateBackward::inputs"][::core::mem::offset_of!(NormModulateBackward, inputs) - 0usize];
     ["Offset of field: NormModulateBackward::r"][::core::mem::offset_of!(NormModulateBackward, r) - 120usize];
@@ -168,6 +178,12 @@ const _: () = {
         [::core::mem::offset_of!(NormModulateBackward, grad_y_batch_stride) - 232usize];
     ["Offset of field: NormModulateBackward::grad_y_token_stride"]
         [::core::mem::offset_of!(NormModulateBackward, grad_y_token_stride) - 240usize];
+    ["Offset of field: NormModulateBackward::r_is_f32"]
+        [::core::mem::offset_of!(NormModulateBackward, r_is_f32) - 248usize];
+    ["Offset of field: NormModulateBackward::grad_r_is_f32"]
+        [::core::mem::offset_of!(NormModulateBackward, grad_r_is_f32) - 252usize];
+    ["Offset of field: NormModulateBackward::grad_x_is_f32"]
+        [::core::mem::offset_of!(NormModulateBackward, grad_x_is_f32) - 256usize];
 };
 /// Arguments of the kernel that sums the partial sums; null pointers: not given, or not wanted.
 #[repr(C)]

@@ -34,7 +34,6 @@ pub(super) fn check(queue: &Queue, op: &NormModulate<'_>, call: Call<'_>) -> Res
     let sequence = [("batch", batch), ("token", token), ("channel", channel)];
     let (row, vector) = ([("batch", batch), ("channel", channel)], [("channel", channel)]);
     check.input(argument, &stream.layout, &sequence)?;
-    check.f32(argument, &stream.layout)?;
     check.countable(argument, &sequence)?;
 
     let branch = op.branch.as_ref();
@@ -66,6 +65,7 @@ pub(super) fn check(queue: &Queue, op: &NormModulate<'_>, call: Call<'_>) -> Res
                 check.output("outputs.out", &out.layout, &sequence)?;
                 activations.add("outputs.out", &out.layout)?;
             }
+            activations.stream(argument, &stream.layout)?;
         }
         Call::Backward { upstream, gradients } => {
             if let Some(grad_out) = upstream.grad_out {
@@ -74,12 +74,19 @@ pub(super) fn check(queue: &Queue, op: &NormModulate<'_>, call: Call<'_>) -> Res
             }
             if let Some(grad_r) = upstream.grad_r {
                 check.input("grad_r", &grad_r.layout, &sequence)?;
-                check.f32("grad_r", &grad_r.layout)?;
             }
             check.optional_gradient("gradients.y", gradients.y.as_ref(), branch.is_some(), &sequence)?;
             gradients.y.as_ref().map_or(Ok(()), |y| activations.add("gradients.y", &y.layout))?;
-            let others: [(_, _, _, &[Axis]); 6] = [
-                ("gradients.x", &gradients.x, true, &sequence),
+            check.optional_gradient("gradients.x", gradients.x.as_ref(), true, &sequence)?;
+            let of_stream = [
+                (argument, Some(&stream.layout)),
+                ("grad_r", upstream.grad_r.map(|view| &view.layout)),
+                ("gradients.x", gradients.x.as_ref().map(|view| &view.layout)),
+            ];
+            for (argument, layout) in of_stream {
+                layout.map_or(Ok(()), |layout| activations.stream(argument, layout))?;
+            }
+            let others: [(_, _, _, &[Axis]); 5] = [
                 ("gradients.gate", &gradients.gate, gate.is_some(), &row),
                 ("gradients.weight", &gradients.weight, op.weight.is_some(), &vector),
                 ("gradients.bias", &gradients.bias, op.bias.is_some(), &vector),
@@ -105,5 +112,14 @@ impl Activations<'_> {
     fn add(&mut self, argument: &'static str, layout: &Layout) -> Result<(), KernelError> {
         let dtype = *self.first.get_or_insert(layout.dtype);
         self.check.dtype(argument, layout, dtype, "of one dtype with `y`, `out` and their gradients")
+    }
+
+    /// The stream is f32 or as the activations, all of which have been added.
+    fn stream(&self, argument: &'static str, layout: &Layout) -> Result<(), KernelError> {
+        if layout.dtype == DType::F32 {
+            return Ok(());
+        }
+        let dtype = self.first.unwrap_or(DType::F32);
+        self.check.dtype(argument, layout, dtype, "f32, or of one dtype with `y`, `out` and their gradients")
     }
 }

@@ -17,12 +17,18 @@ const THREADS: usize = 128;
 const MAX_HELD: usize = 16;
 const CHUNK: usize = 8;
 
-/// Blocks that keep a card busy: three for each of some 128 multiprocessors. A number and not the card's own, so that how sums are
-/// split, and with it their last bits, is the same on every card.
-const ENOUGH_BLOCKS: usize = 384;
+// Blocks that keep a card busy, for 132 multiprocessors. Numbers and not the card's own, so that how sums are split, and with it
+// their last bits, is the same on every card.
+/// Blocks of the backward kernel: three for each multiprocessor.
+const BACKWARD_BLOCKS: usize = 384;
+/// Blocks of the forward kernels where a sequence is split: as many as run at once.
+const FORWARD_BLOCKS: usize = 528;
+/// Blocks with which a sequence need not be split. With two for each multiprocessor the narrower kernel, or the two walks of a split
+/// sequence, take longer.
+const UNSPLIT_BLOCKS: usize = 264;
 
-/// Below so many tokens a split costs more launches than it saves time.
-const LEAST_SPLIT_TOKENS: usize = 1024;
+/// Tokens of a segment at least: the states before it cost as much as a few tokens.
+const LEAST_SEGMENT_TOKENS: usize = 24;
 
 /// How a kernel shares its work among blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +43,16 @@ struct Grid {
 }
 
 impl Grid {
-    fn new(sizes: Sizes, channels_of_a_block: usize, most_segments: usize) -> Self {
+    /// Whole sequences.
+    fn unsplit(sizes: Sizes, channels_of_a_block: usize) -> Self {
+        Self::split(sizes, channels_of_a_block, 0)
+    }
+
+    /// As many segments as make `blocks`, or hardly more.
+    fn split(sizes: Sizes, channels_of_a_block: usize, blocks: usize) -> Self {
         let Sizes { batch, token, channel, .. } = sizes;
         let groups = channel.div_ceil(channels_of_a_block);
-        let wanted = ENOUGH_BLOCKS.div_ceil((batch * groups).max(1)).clamp(1, most_segments);
+        let wanted = blocks.div_ceil((batch * groups).max(1)).max(1);
         let segment_tokens = token.div_ceil(wanted).next_multiple_of(CHUNK).max(CHUNK);
         Self { groups, segments: token.div_ceil(segment_tokens).max(1), segment_tokens, batch }
     }
@@ -74,20 +86,18 @@ fn paired_channels(state: usize) -> usize {
 
 /// The forward pass: one thread a channel where that fills a card, else four, else the sequence in segments.
 fn forward_grid(sizes: Sizes) -> (Grid, bool) {
-    let wide = Grid::new(sizes, wide_channels(sizes.state), 1);
-    let narrow = Grid::new(sizes, NARROW_CHANNELS, 1);
-    let has_narrow = sizes.state == MAX_HELD;
-    // A wave need not be quite full.
-    let fills = |grid: Grid| 8 * grid.blocks() >= 7 * ENOUGH_BLOCKS;
+    let wide = Grid::unsplit(sizes, wide_channels(sizes.state));
+    let narrow = Grid::unsplit(sizes, NARROW_CHANNELS);
+    let fills = |grid: Grid| grid.blocks() >= UNSPLIT_BLOCKS;
     if fills(wide) {
-        (wide, false)
-    } else if has_narrow && (fills(narrow) || sizes.token < LEAST_SPLIT_TOKENS) {
-        (narrow, true)
-    } else if sizes.token < LEAST_SPLIT_TOKENS {
-        (wide, false)
-    } else {
-        (Grid::new(sizes, wide_channels(sizes.state), usize::MAX), false)
+        return (wide, false);
     }
+    if sizes.state == MAX_HELD && fills(narrow) {
+        return (narrow, true);
+    }
+    // Rounded down: a block more than run at once would wait for all the others.
+    let segments = (FORWARD_BLOCKS / wide.blocks().max(1)).min(sizes.token / LEAST_SEGMENT_TOKENS).max(1);
+    (Grid::split(sizes, wide_channels(sizes.state), segments * wide.blocks()), false)
 }
 
 fn inputs(stream: &Stream, scan: &SelectiveScan<'_>, sizes: Sizes) -> Result<SelectiveScanInputs, KernelError> {
@@ -262,7 +272,7 @@ pub(super) fn backward(
 ) -> Result<(), KernelError> {
     let stream = Stream::enter("selective_scan::backward", ordinal, stream)?;
     let mut params = backward_params(inputs(&stream, scan, sizes)?, grad_out, grad_last_state, gradients);
-    let grid = Grid::new(sizes, paired_channels(sizes.state), usize::MAX);
+    let grid = Grid::split(sizes, paired_channels(sizes.state), BACKWARD_BLOCKS);
     let lengths = lengths(sizes, grid, true);
     let mut memory = Workspace::new(&stream, &lengths)?;
     let mut workspace = workspace(&mut memory, grid, lengths);
@@ -363,7 +373,7 @@ mod tests {
         for token in [0, 1, 7, 8, 9, 366, 1230, 4494, 17166] {
             for channel in [1, 64, 1000, 3072] {
                 let sizes = Sizes { batch: 1, token, channel, state: 16 };
-                let grid = Grid::new(sizes, 64, usize::MAX);
+                let grid = Grid::split(sizes, 64, BACKWARD_BLOCKS);
                 assert!(grid.segment_tokens.is_multiple_of(CHUNK) && grid.segments >= 1);
                 assert!(grid.segments * grid.segment_tokens >= token, "{grid:?}");
                 assert!(token == 0 || (grid.segments - 1) * grid.segment_tokens < token, "{grid:?}");
@@ -373,16 +383,21 @@ mod tests {
 
     #[test]
     fn a_full_card_walks_whole_sequences() {
-        for (batch, token) in [(192, 366), (56, 1230), (16, 4494)] {
+        for (batch, token) in [(192, 366), (56, 1230), (16, 4494), (12, 4494)] {
             let (grid, narrow) = forward_grid(sizes(batch, token));
             assert!(!narrow && grid.segments == 1, "{batch} x {token}: {grid:?}");
         }
-        assert!(matches!(forward_grid(sizes(4, 17166)), (Grid { segments: 1, .. }, true)));
+        for batch in [3, 4] {
+            assert!(matches!(forward_grid(sizes(batch, 17166)), (Grid { segments: 1, .. }, true)));
+        }
     }
 
     #[test]
-    fn a_single_long_sequence_is_split() {
-        let (grid, narrow) = forward_grid(sizes(1, 4494));
-        assert!(!narrow && grid.segments == 16, "{grid:?}");
+    fn a_single_sequence_is_split_into_as_many_segments_as_run_at_once() {
+        for (token, segments) in [(4494, 22), (366, 12), (50, 2), (20, 1)] {
+            let (grid, narrow) = forward_grid(sizes(1, token));
+            assert!(!narrow && grid.segments == segments, "{token}: {grid:?}");
+            assert!(grid.blocks() <= FORWARD_BLOCKS);
+        }
     }
 }

@@ -9,36 +9,15 @@ use super::{
 };
 use crate::{
     Precision,
-    layers::{Branch, Form, Linear, Norm, Stream},
+    layers::{Branch, Form, Join, Norm, Stream},
     observer::Observer,
 };
-
-/// The linear map that joins the stream with a long skip. There is no bypass: it replaces the stream.
-enum Join {
-    One(Linear),
-    Two { state: Linear, skip: Linear },
-}
-
-impl Join {
-    fn forward(&self, stream: &Tensor, skip: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
-        let joined = match self {
-            Self::One(linear) => {
-                linear.forward(&Tensor::f_cat(&[stream.to_kind(kind), skip.to_kind(kind)], -1)?, kind)?
-            }
-            Self::Two { state, skip: skip_linear } => {
-                state.forward(stream, kind)?.f_add(&skip_linear.forward(skip, kind)?)?
-            }
-        };
-        Ok(joined.to_kind(Kind::Float))
-    }
-}
 
 /// One block of the network.
 pub(crate) struct Block {
     name: String,
     join: Option<Join>,
     norm: Norm,
-    modulation_table: Tensor,
     pub(crate) mamba: Mamba,
 }
 
@@ -53,23 +32,19 @@ impl Block {
             None
         } else {
             Some(match config.long_skip() {
-                LongSkip::OneLinear => Join::One(Linear::new(parameters, &format!("{name}.long_skip"))?),
-                LongSkip::TwoLinears => Join::Two {
-                    state: Linear::new(parameters, &format!("{name}.long_skip.state"))?,
-                    skip: Linear::new(parameters, &format!("{name}.long_skip.skip"))?,
-                },
+                LongSkip::OneLinear => Join::one(parameters, &format!("{name}.long_skip"))?,
+                LongSkip::TwoLinears => Join::two(parameters, &format!("{name}.long_skip"))?,
             })
         };
         Ok(Self {
             join,
             norm: Norm::rms(parameters, &format!("{name}.norm"))?,
-            modulation_table: parameters.get(&format!("{name}.modulation_table"))?,
             mamba: Mamba::new(parameters, config, &format!("{name}.mamba"))?,
             name,
         })
     }
 
-    /// The linear map of stream and skip, f32, that replaces the stream; a block without a long skip keeps it.
+    /// The linear map of stream and skip that replaces the stream; a block without a long skip keeps it.
     pub(crate) fn join(&self, stream: Tensor, skip: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
         match &self.join {
             Some(join) => join.forward(&stream, skip, kind),
@@ -77,7 +52,7 @@ impl Block {
         }
     }
 
-    /// `modulation` `[batch, 3, d_model]`; returns the stream that entered, `[batch, token, d_model]` f32 with everything
+    /// `modulation` `[batch, 3, d_model]`, that of this block; returns the stream that entered, `[batch, token, d_model]` f32 with everything
     /// added, and the one that leaves.
     pub(crate) fn forward(
         &self,
@@ -87,9 +62,10 @@ impl Block {
         precision: Precision,
         observe: &mut Observer,
     ) -> Result<(Tensor, Stream), TorchError> {
-        let modulation = modulation.f_add(&self.modulation_table)?;
-        let row = |index| modulation.f_select(1, index);
-        let (shift, scale, gate) = (row(0)?, row(1)?, row(2)?);
+        let mut rows = modulation.f_unbind(1)?.into_iter();
+        let (Some(shift), Some(scale), Some(gate)) = (rows.next(), rows.next(), rows.next()) else {
+            return Err(TorchError::Libtorch("a block's modulation is shift, scale and gate".to_owned()));
+        };
         let (entered, input) = self.norm.modulate(stream, Some((&shift, &scale)), precision.kind())?;
         let output = self.mamba.forward(&input, token_map, precision)?;
         if observe.looks() {

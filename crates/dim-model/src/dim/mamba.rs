@@ -1,7 +1,7 @@
 //! The Mamba layer, token-major and along a token map. Source: Gu & Dao 2023 (arXiv 2312.00752), section 3.4.
 
 use dim_torch::{
-    Parameters, TokenMap, TorchError,
+    Derived, Parameters, TokenMap, TorchError,
     ops::{
         CausalConv1dInputs, MambaInputs, MambaKeeps, Projection, SelectiveScanInputs, causal_conv1d, mamba,
         selective_scan,
@@ -15,6 +15,8 @@ use crate::{Precision, layers::Linear};
 /// One Mamba layer.
 pub(crate) struct Mamba {
     a_log: Tensor,
+    /// −exp(`a_log`) where the layer is one operation.
+    a: Derived,
     d: Tensor,
     in_proj: Linear,
     conv1d_weight: Tensor,
@@ -33,8 +35,10 @@ impl Mamba {
     pub(crate) fn new(parameters: &Parameters, config: &DimConfig, prefix: &str) -> Result<Self, TorchError> {
         let name = |name: &str| format!("{prefix}.{name}");
         let size = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let a_log = parameters.get(&name("a_log"))?;
         Ok(Self {
-            a_log: parameters.get(&name("a_log"))?,
+            a: Derived::new(&[&a_log], |sources| Ok(sources[0].f_exp()?.f_neg()?)),
+            a_log,
             d: parameters.get(&name("d"))?,
             in_proj: Linear::without_bias(parameters, &name("in_proj"))?,
             conv1d_weight: parameters.get(&name("conv1d.weight"))?,
@@ -69,6 +73,7 @@ impl Mamba {
             dt_proj: projection(2),
             delta_bias: &self.delta_bias,
             a_log: &self.a_log,
+            a: &self.a.get()?,
             d: &self.d,
             out_proj: projection(3),
         };

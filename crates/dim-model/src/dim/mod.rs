@@ -52,6 +52,7 @@ pub struct Dim {
     sequencer: Sequencer,
     local_conv_in: LocalConv,
     blocks: Vec<Segment<Block>>,
+    modulation_tables: Vec<Tensor>,
     directions: Vec<ScanDirection>,
     local_conv_out: LocalConv,
     norm_out: Norm,
@@ -80,6 +81,9 @@ impl Dim {
             sequencer: Sequencer::new(&parameters, &config)?,
             local_conv_in: LocalConv::new(&parameters, "local_conv_in")?,
             blocks,
+            modulation_tables: (0..config.depth)
+                .map(|index| parameters.get(&format!("blocks.{index}.modulation_table")))
+                .collect::<Result<_, _>>()?,
             directions: directions(config.depth),
             local_conv_out: LocalConv::new(&parameters, "local_conv_out")?,
             norm_out: Norm::rms(&parameters, "norm_out")?,
@@ -184,10 +188,14 @@ impl Dim {
     ) -> Result<Tensor, TorchError> {
         let kind = self.precision.kind();
         let maps = self.token_maps(grid);
+        // Of all blocks at once, `[batch, block, 3, d_model]`: one addition, and one gradient, in place of as many as blocks.
+        let tables = Tensor::f_stack(&self.modulation_tables, 0)?;
+        let modulations = modulation.f_unsqueeze(1)?.f_add(&tables)?.f_unbind(1)?;
         let first_decoder_block = self.config.first_decoder_block();
         let mut stream = Stream::new(sequence);
         let mut skips = Vec::new();
-        for (index, (block, direction)) in self.blocks.iter().zip(&self.directions).enumerate() {
+        let blocks = self.blocks.iter().zip(&self.directions).zip(&modulations);
+        for (index, ((block, direction), modulation)) in blocks.enumerate() {
             if index >= first_decoder_block {
                 // Only linear maps read it: those of this block and, of the last encoder block's stream, as a skip.
                 let settled = stream.settle(kind)?;

@@ -38,14 +38,17 @@ impl Block {
     /// `condition`: SiLU of the embedding of time and class, `[batch, d_model]`. Returns the stream that leaves.
     pub(crate) fn forward(&self, stream: &Stream, condition: &Tensor, kind: Kind) -> Result<Stream, TorchError> {
         let modulation = self.modulation.forward(condition, kind)?.to_kind(Kind::Float).f_unflatten(1, [6, -1])?;
-        let [shift_1, scale_1, gate_1, shift_2, scale_2, gate_2] =
-            [0, 1, 2, 3, 4, 5].map(|part| modulation.f_select(1, part));
+        // Taken apart by one operation, whose gradient is one copy.
+        let parts: [Tensor; 6] = modulation
+            .f_unbind(1)?
+            .try_into()
+            .map_err(|_| TorchError::Libtorch("a block's modulation has six parts".to_owned()))?;
+        let [shift_1, scale_1, gate_1, shift_2, scale_2, gate_2] = parts;
         let gated = |output, gate| Branch { output, gate: Some(gate), gate_offset: 0.0 };
 
-        let (x, input) = self.norm.modulate(stream, Some((&shift_1?, &scale_1?)), kind)?;
-        let attended = gated(self.attention.forward(&input, kind)?, gate_1?);
-        let (x, input) =
-            self.norm.modulate(&Stream { x, branch: Some(attended) }, Some((&shift_2?, &scale_2?)), kind)?;
-        Ok(Stream { x, branch: Some(gated(self.mlp.forward(&input, kind)?, gate_2?)) })
+        let (x, input) = self.norm.modulate(stream, Some((&shift_1, &scale_1)), kind)?;
+        let attended = gated(self.attention.forward(&input, kind)?, gate_1);
+        let (x, input) = self.norm.modulate(&Stream { x, branch: Some(attended) }, Some((&shift_2, &scale_2)), kind)?;
+        Ok(Stream { x, branch: Some(gated(self.mlp.forward(&input, kind)?, gate_2)) })
     }
 }

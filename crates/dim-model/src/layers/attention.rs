@@ -24,9 +24,13 @@ impl Attention {
     /// `[batch, token, d_model]` → the same, computed in `kind`.
     pub(crate) fn forward(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
         let qkv = self.qkv.forward(x, kind)?;
-        // The heads of queries, keys and values are views: libtorch's attention reads them where they lie.
-        let heads = qkv.f_unflatten(2, [3, self.heads, -1])?.f_permute([2, 0, 3, 1, 4])?;
-        let [q, k, v] = [0, 1, 2].map(|part| heads.f_select(0, part));
+        // The heads of queries, keys and values are views: libtorch's attention reads them where they lie. They are taken apart by
+        // one operation, whose gradient joins theirs in one copy, where three selections would each fill all of it with zeros.
+        let mut parts =
+            qkv.f_unflatten(2, [3, self.heads, -1])?.f_unbind(2)?.into_iter().map(|part| part.f_transpose(1, 2));
+        let (Some(q), Some(k), Some(v)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(TorchError::Libtorch("attention needs queries, keys and values".to_owned()));
+        };
         let attended = Tensor::f_scaled_dot_product_attention(&q?, &k?, &v?, None::<&Tensor>, 0.0, false, None, false)?;
         self.proj.forward(&attended.f_transpose(1, 2)?.f_flatten(2, 3)?, kind)
     }

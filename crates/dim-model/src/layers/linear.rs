@@ -32,6 +32,12 @@ impl Linear {
         &self.weight
     }
 
+    /// The bias, which gets the gradient.
+    pub(super) fn bias_leaf(&self) -> Result<&Tensor, TorchError> {
+        let bias = self.bias.as_ref().map(Weight::leaf);
+        bias.ok_or_else(|| TorchError::Libtorch("a linear map has no bias".to_owned()))
+    }
+
     /// `[…, inputs]` → `[…, outputs]`, computed and returned in `kind`.
     pub(crate) fn forward(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
         let x = x.to_kind(kind);

@@ -1,6 +1,7 @@
 //! What the networks are made of.
 
 mod attention;
+mod join;
 mod linear;
 mod mlp;
 mod norm;
@@ -11,6 +12,7 @@ mod sinusoid;
 mod stream;
 
 pub(crate) use attention::Attention;
+pub(crate) use join::Join;
 pub(crate) use linear::Linear;
 pub(crate) use mlp::{Gelu, Mlp};
 pub(crate) use norm::Norm;

@@ -82,11 +82,11 @@ impl Norm {
 
 /// Whether the operations run one after the other, with the roundings of the published results: in f32, whose golden tensors
 /// full-size networks meet by little, and on the CPU.
-fn rounds_as_published(x: &Tensor, kind: Kind) -> bool {
+pub(super) fn rounds_as_published(x: &Tensor, kind: Kind) -> bool {
     kind == Kind::Float || x.device() == Device::Cpu
 }
 
-/// The stream `x`, f32, with the gated branch added, in `kind`.
+/// The stream `x` with the gated branch added, in `kind`.
 pub(super) fn settle(x: &Tensor, branch: &GatedBranch, kind: Kind) -> Result<Tensor, TorchError> {
     if rounds_as_published(x, kind) {
         return Ok(add_branch(x, Some(branch))?.to_kind(kind));

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::norm::settle;
 
-/// The residual stream, `[batch, token, d_model]` f32, and what the last layer has still to add to it: the next norm does that
+/// The residual stream, `[batch, token, d_model]` f32 (or as [`Join`](super::Join) returns it), and what the last layer has still to add to it: the next norm does that
 /// as it reads.
 pub(crate) struct Stream {
     pub(crate) x: Tensor,

@@ -3,14 +3,14 @@
 use dim_torch::{Parameters, TorchError};
 use tch::{Kind, Tensor};
 
-use crate::layers::{Attention, Branch, Form, Gelu, Linear, Mlp, Norm, Stream};
+use crate::layers::{Attention, Branch, Form, Gelu, Join, Mlp, Norm, Stream};
 
 /// Added to the variance in every layer norm.
 pub(super) const NORM_EPS: f32 = 1e-5;
 
 /// One block.
 pub(crate) struct Block {
-    skip_linear: Option<Linear>,
+    skip_linear: Option<Join>,
     norm_1: Norm,
     attention: Attention,
     norm_2: Norm,
@@ -25,7 +25,7 @@ impl Block {
     pub(super) fn new(parameters: &Parameters, name: &str, heads: usize, skip: bool) -> Result<Self, TorchError> {
         let layer = |layer: &str| format!("{name}.{layer}");
         Ok(Self {
-            skip_linear: skip.then(|| Linear::new(parameters, &layer("skip_linear"))).transpose()?,
+            skip_linear: skip.then(|| Join::one(parameters, &layer("skip_linear"))).transpose()?,
             norm_1: Norm::layer(parameters, &layer("norm1"), NORM_EPS)?,
             attention: Attention::new(parameters, &layer("attn"), heads, false)?,
             norm_2: Norm::layer(parameters, &layer("norm2"), NORM_EPS)?,
@@ -36,10 +36,7 @@ impl Block {
     /// The linear map of stream and skip, side by side, that replaces the stream; a block without one keeps it.
     pub(super) fn join(&self, stream: Stream, skip: Option<Tensor>, kind: Kind) -> Result<Stream, TorchError> {
         match (&self.skip_linear, skip) {
-            (Some(linear), Some(skip)) => {
-                let both = Tensor::f_cat(&[stream.settle(kind)?, skip.to_kind(kind)], -1)?;
-                Ok(Stream::new(linear.forward(&both, kind)?.to_kind(Kind::Float)))
-            }
+            (Some(join), Some(skip)) => Ok(Stream::new(join.forward(&stream.settle(kind)?, &skip, kind)?)),
             _ => Ok(stream),
         }
     }

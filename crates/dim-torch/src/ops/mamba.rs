@@ -51,6 +51,8 @@ pub struct MambaInputs<'a> {
     pub delta_bias: &'a Tensor,
     /// `[E, N]`.
     pub a_log: &'a Tensor,
+    /// −exp(`a_log`), without gradient, not written before the backward pass is over.
+    pub a: &'a Tensor,
     /// `[E]`.
     pub d: &'a Tensor,
     /// `[d_model, E]`.
@@ -72,10 +74,11 @@ pub enum MambaKeeps {
 /// # Errors
 /// A shape, type or device that a kernel does not take, named in the error.
 pub fn mamba(inputs: &MambaInputs, token_map: Option<&TokenMap>, keeps: MambaKeeps) -> Result<Tensor, TorchError> {
-    let MambaInputs { input, in_proj, conv_weight, conv_bias, x_proj, dt_proj, delta_bias, a_log, d, out_proj } =
+    let MambaInputs { input, in_proj, conv_weight, conv_bias, x_proj, dt_proj, delta_bias, a_log, a, d, out_proj } =
         *inputs;
     let operation = Operation {
         weights: [in_proj, x_proj, dt_proj, out_proj].map(|projection| projection.computed.detach()),
+        a: a.detach(),
         token_map: token_map.cloned(),
         keeps,
     };
@@ -96,9 +99,10 @@ pub fn mamba(inputs: &MambaInputs, token_map: Option<&TokenMap>, keeps: MambaKee
     output.ok_or_else(|| TorchError::Libtorch("the Mamba layer returned no output".to_owned()))
 }
 
-/// What the node remembers besides tensors: the four weights in the kind of the activations, in their order.
+/// What the node remembers besides tensors: the four weights in the kind of the activations, in their order, and A.
 struct Operation {
     weights: [Tensor; 4],
+    a: Tensor,
     token_map: Option<TokenMap>,
     keeps: MambaKeeps,
 }
@@ -158,7 +162,7 @@ impl Operation {
         Ok(ScanTensors {
             u,
             delta,
-            a: vectors.a_log.detach().f_exp()?.f_neg()?,
+            a: self.a.shallow_clone(),
             b: columns(projected, rank, states)?,
             c: columns(projected, rank + states, states)?,
             z: columns(xz, channels, channels)?,

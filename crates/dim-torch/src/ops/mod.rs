@@ -1,12 +1,14 @@
 //! Differentiable operations, one a file.
 
 mod causal_conv1d;
+mod joined_linear;
 mod linear;
 mod mamba;
 mod norm_modulate;
 mod selective_scan;
 
 pub use causal_conv1d::{CausalConv1dInputs, causal_conv1d};
+pub use joined_linear::{JoinWeights, joined_linear};
 pub use linear::linear;
 pub use mamba::{MambaInputs, MambaKeeps, Projection, mamba};
 pub use norm_modulate::{GatedBranch, Norm, NormModulateInputs, gated_residual, norm_modulate};
