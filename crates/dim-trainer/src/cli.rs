@@ -124,6 +124,9 @@ pub struct SampleArgs {
     /// Height and width in pixels of the network's input, such as 32x48; by default the training size, times that of --upsample.
     #[arg(long, value_name = "HxW")]
     pub size: Option<Size>,
+    /// Time shift of a rectified flow; by default that of training, times the side of the images over that of the training images.
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    pub time_shift: Option<f64>,
     /// Images that go through the network at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_size: Option<u32>,

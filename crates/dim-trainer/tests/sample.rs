@@ -80,6 +80,44 @@ fn images_are_drawn_larger_than_they_were_trained() {
 }
 
 #[test]
+fn what_a_network_predicts_is_known_to_its_run_and_its_weights() {
+    for settings in [
+        &["diffusion.prediction=x0", "diffusion.loss_weight.min_snr.gamma=5"][..],
+        &["diffusion.prediction=v"],
+        &["diffusion.prediction=flow", "diffusion.schedule=flow", "diffusion.time_shift=2"],
+        &["diffusion.prediction=v", "diffusion.schedule=flow", "diffusion.time_sampling.logit_normal.mean=0.2"],
+    ] {
+        let place = Place::new();
+        let settings = [settings, &["train.images=16", "sample.every_images=16"]].concat();
+        let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        place.train("run", &arguments);
+        let while_training = picture(&place.path("run/samples/000000000016.png"));
+        assert_eq!(sample(&place, &["--run", "run"]), while_training, "{settings:?}");
+        let weights = "run/snapshots/000000000016.safetensors";
+        assert_eq!(sample(&place, &["--weights", weights]), while_training, "{settings:?}");
+        // The same weights, taken for those of a network that predicts something else, draw something else.
+        assert_ne!(sample(&place, &["--weights", weights, "--config", "config.toml"]), while_training, "{settings:?}");
+    }
+}
+
+#[test]
+fn time_shift_follows_the_size_of_the_images() {
+    let place = Place::new();
+    place.train(
+        "run",
+        &["--set", "train.images=8", "--set", "diffusion.schedule=flow", "--set", "diffusion.time_shift=1.5"],
+    );
+    let drawn = |arguments: &[&str]| sample(&place, &[&["--run", "run", "--count", "1"], arguments].concat());
+    assert_eq!(drawn(&[]), drawn(&["--time-shift", "1.5"]));
+    assert_ne!(drawn(&[]), drawn(&["--time-shift", "3"]));
+    assert_eq!(drawn(&["--size", "8x32"]), drawn(&["--size", "8x32", "--time-shift", "3"]));
+    place.fails(&["sample", "--run", "run", "--time-shift", "-1"], 2, &["--time-shift -1", "above 0"]);
+    place.fails(&["sample", "--run", "run", "--upsample", "2"], 2, &["--upsample", "schedule flow"]);
+    place.train("sd", &["--set", "train.images=8"]);
+    place.fails(&["sample", "--run", "sd", "--time-shift", "2"], 2, &["--time-shift 2", "schedule flow"]);
+}
+
+#[test]
 fn network_without_classes_is_trained_and_sampled() {
     let place = Place::new();
     place.train(

@@ -42,6 +42,13 @@ pub struct SamplerInputs<'a> {
     pub noise: Option<&'a dyn StepNoise>,
 }
 
+impl SamplerInputs<'_> {
+    /// The first time of a sampler that divides by `alpha`: `t_start`, but no later than the schedule has signal.
+    fn first_time(&self, t_start: f64) -> f64 {
+        t_start.min(self.schedule.last_time())
+    }
+}
+
 /// What an observer is shown: the start (step 0), then the state after every step.
 pub struct Step<'a> {
     /// Steps finished.

@@ -10,6 +10,7 @@ use dim_torch::Parameters;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{SampleArgs, SamplerName, Size};
+use crate::config::{Config, Schedule};
 use crate::denoiser::Network;
 use crate::device::Compute;
 use crate::error::TrainerError;
@@ -38,7 +39,7 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     let specs = model.parameter_specs();
     // Without gradients: half the memory.
     let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, compute.device)?.values())?;
-    let network = Network::new(model.clone(), parameters, precision)?;
+    let network = Network::new(model.clone(), parameters, precision)?.predicting(subject.config.diffusion.prediction);
     match &arguments.weights {
         Some(path) => snapshot::load(path, &network)?,
         None => {
@@ -85,10 +86,11 @@ fn newest_checkpoint(run: &RunFolder) -> Result<Snapshot, TrainerError> {
 fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, TrainerError> {
     let config = &subject.config;
     let count = arguments.count.map_or(config.sample.rows * config.sample.columns, |count| count as usize);
+    let size = size(arguments.size, &config.model, arguments.upsample)?;
     let mut request = Request {
         count,
         classes: classes(&arguments.class, subject)?.map(|classes| cycle_classes(&classes, count)),
-        size: size(arguments.size, &config.model, arguments.upsample)?,
+        size,
         upsample: arguments.upsample.map(usize::from),
         guidance_interval: arguments.guidance_interval,
         guidance_rescale: rescale(arguments.guidance_rescale)?,
@@ -96,6 +98,7 @@ fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, Traine
         seed: arguments.seed.unwrap_or(config.sample.seed),
         sampler: sampler(arguments, config.sample.sampler)?,
         schedule: config.diffusion.schedule,
+        time_shift: time_shift(arguments.time_shift, config, size)?,
         batch_size: arguments.batch_size.map_or(BATCH_SIZE, |size| size as usize),
     };
     if request.cfg_scale != 1.0 && config.unconditional() {
@@ -153,6 +156,23 @@ fn size(asked: Option<Size>, model: &ModelConfig, upsample: Option<u8>) -> Resul
         Some(factor) => format!("what the network takes times {factor}, the factor of --upsample"),
     };
     Err(TrainerError::Usage(format!("--size {height}x{width}: both must be multiples of {multiple}, {why}")))
+}
+
+/// The time shift of a rectified flow: what was asked for, else that of training, times the side of these images over that of the
+/// training images (Esser et al., arXiv 2403.03206, equation 23).
+fn time_shift(asked: Option<f64>, config: &Config, size: [usize; 2]) -> Result<f64, TrainerError> {
+    match asked {
+        None if config.diffusion.schedule == Schedule::Flow => {
+            let side = (size[0] as f64 * size[1] as f64).sqrt();
+            Ok(config.diffusion.time_shift * side / config.model.image_size() as f64)
+        }
+        None => Ok(1.0),
+        Some(shift) if config.diffusion.schedule != Schedule::Flow => Err(TrainerError::Usage(format!(
+            "--time-shift {shift}: this network was not trained with the schedule flow, the only one with a time shift"
+        ))),
+        Some(shift) if shift > 0.0 && shift.is_finite() => Ok(shift),
+        Some(shift) => Err(TrainerError::Usage(format!("--time-shift {shift}: expected a number above 0"))),
+    }
 }
 
 fn rescale(phi: f64) -> Result<f64, TrainerError> {

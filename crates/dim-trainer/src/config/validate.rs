@@ -1,8 +1,9 @@
 //! Whether the values of a configuration make sense together; every problem is told at once.
 
 use dim_data::DataError;
+use dim_diffusion::Prediction;
 
-use super::{Config, Sample, Train};
+use super::{Config, Diffusion, Sample, Schedule, Train};
 use dim_model::BackboneConfig;
 
 /// One line a problem, each naming its key, what it must be and what it is.
@@ -20,6 +21,7 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
         "0 for a network without a label that means \"no class\"",
         dropout,
     );
+    diffusion(&config.diffusion, &mut problems);
     train(&config.train, &mut problems);
     sample(&config.sample, config, &mut problems);
     problems.lines
@@ -47,6 +49,26 @@ fn data(config: &Config, problems: &mut Problems) {
             &format!("{}, the channels of the images", config.data.channels()),
             channels,
         ),
+    }
+}
+
+fn diffusion(diffusion: &Diffusion, problems: &mut Problems) {
+    let is_flow = diffusion.schedule == Schedule::Flow;
+    problems.require(
+        "diffusion.schedule",
+        is_flow || diffusion.prediction != Prediction::Flow,
+        "flow when diffusion.prediction is flow: that is the velocity of straight paths",
+        if diffusion.schedule == Schedule::Sd { "sd" } else { "vp_sde" },
+    );
+    let shift = diffusion.time_shift;
+    problems.require("diffusion.time_shift", shift > 0.0 && shift.is_finite(), "positive", shift);
+    problems.require("diffusion.time_shift", is_flow || shift == 1.0, "1 unless diffusion.schedule is flow", shift);
+    let checks =
+        [("loss_weight", diffusion.loss_weight.validate()), ("time_sampling", diffusion.time_sampling.validate())];
+    for (key, check) in checks {
+        if let Err(error) = check {
+            problems.lines.push(format!("`diffusion.{key}`: {error}"));
+        }
     }
 }
 

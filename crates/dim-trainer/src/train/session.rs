@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dim_data::{ImageSource, Loader, LoaderConfig, Order};
-use dim_diffusion::objective::{Objective, ObjectiveOptions};
+use dim_diffusion::objective::Objective;
 use dim_model::BackboneConfig;
 use tch::{Device, Tensor};
 
@@ -85,15 +85,11 @@ impl Session {
         let data = DataSummary::of(&*source);
         let order = Order::new(config.train.seed, source.len())?;
         let loader = Loader::new(source, order, loader_config(&config, images_seen))?;
-        let options = ObjectiveOptions {
-            class_dropout: config.diffusion.class_dropout,
-            round_time_to_bf16: config.diffusion.round_time_to_bf16,
-        };
         let null_class = config.model.null_class().and_then(|class| i64::try_from(class).ok());
         Ok(Self {
             loss: Loss {
-                objective: Objective::new(options, null_class, config.train.seed)?,
-                schedule: build_schedule(config.diffusion.schedule),
+                objective: Objective::new(config.diffusion.objective(), null_class, config.train.seed)?,
+                schedule: build_schedule(config.diffusion.schedule, config.diffusion.time_shift)?,
                 micro_batch_size: config.micro_batch_size(),
             },
             window: Window::new(config.train.batch_size, last.map_or(0.0, |record| record.elapsed_s)),
@@ -180,6 +176,7 @@ impl Session {
             seed: sample.seed,
             sampler: sample.sampler,
             schedule: self.config.diffusion.schedule,
+            time_shift: self.config.diffusion.time_shift,
             batch_size: self.config.micro_batch_size(),
         };
         let (stop, display) = (&self.stop, &self.display);

@@ -30,12 +30,13 @@ impl TrainState {
     /// [`TrainerError::Model`] or [`TrainerError::Torch`], out of memory mostly.
     pub fn zeros(config: &Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
         let parameters = Parameters::zeros(&config.model.parameter_specs(), device)?;
-        let mut network = Network::new(config.model.clone(), parameters, precision)?;
+        let prediction = config.diffusion.prediction;
+        let mut network = Network::new(config.model.clone(), parameters, precision)?.predicting(prediction);
         let (blocks, scan) = (config.train.recompute_blocks, config.train.recompute_scan);
         network.set_recompute(Recompute { blocks, scan });
         let optimizer = AdamW::new(optimizer_config(&config.train), network.parameters());
         let ema = Parameters::from_flat(network.parameters().specs(), optimizer.ema.shallow_clone())?;
-        let ema = Network::new(config.model.clone(), ema, precision)?;
+        let ema = Network::new(config.model.clone(), ema, precision)?.predicting(prediction);
         Ok(Self { network, optimizer, images_seen: 0, ema })
     }
 
