@@ -44,6 +44,7 @@ fn run_and_snapshot_draw_the_same_samples_as_the_end_of_training() {
         &["--cfg-scale", "4", "--guidance-rescale", "0.7"],
         &["--steps", "5"],
         &["--sampler", "ddim", "--steps", "3"],
+        &["--sampler", "ddim", "--steps", "3", "--eta", "0.5"],
     ] {
         assert_ne!(sample(&place, &[&["--run", "run"], other].concat()), while_training, "{other:?}");
     }
@@ -53,7 +54,21 @@ fn run_and_snapshot_draw_the_same_samples_as_the_end_of_training() {
 fn any_count_and_rectangle_of_patches_can_be_drawn() {
     let place = Place::new();
     place.train("run", &["--set", "train.images=8"]);
-    for sampler in ["dpm++", "dpm", "dpm++2m", "dpm++2m-sde", "heun", "euler", "ddim", "euler-maruyama"] {
+    for sampler in [
+        "dpm++",
+        "dpm",
+        "dpm++2m",
+        "dpm++2m-sde",
+        "unipc",
+        "heun",
+        "euler",
+        "flow-euler",
+        "flow-heun",
+        "ddim",
+        "ancestral",
+        "euler-ancestral",
+        "euler-maruyama",
+    ] {
         let (width, height, _) =
             sample(&place, &["--run", "run", "--sampler", sampler, "--steps", "2", "--size", "4x6", "--count", "5"]);
         assert_eq!((width, height), (3 * 6 + 2 * 2, 2 * 4 + 2), "{sampler}");

@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use dim_diffusion::sampler::{
-    DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, EulerMaruyamaOptions, Parametrization, Sampler,
+    AncestralOptions, DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, EulerMaruyamaOptions,
+    FlowOptions, Parametrization, Sampler, Spacing, UniPcOptions,
 };
 use dim_model::{BackboneConfig, ModelConfig};
 use dim_torch::Parameters;
@@ -199,7 +200,15 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
         }
         Some(SamplerName::Heun) => Sampler::Edm(EdmOptions::default()),
         Some(SamplerName::Euler) => Sampler::Edm(EdmOptions { order: 1, steps: 36, ..EdmOptions::default() }),
+        Some(SamplerName::UniPc) => Sampler::UniPc(UniPcOptions::default()),
+        Some(SamplerName::FlowEuler) => Sampler::Flow(FlowOptions::default()),
+        Some(SamplerName::FlowHeun) => Sampler::Flow(FlowOptions { order: 2, steps: 25, ..FlowOptions::default() }),
         Some(SamplerName::Ddim) => Sampler::Ddim(DdimOptions::default()),
+        Some(SamplerName::Ancestral) => Sampler::Ancestral(AncestralOptions::default()),
+        Some(SamplerName::EulerAncestral) => {
+            let spacing = Spacing::Edm { rho: EdmOptions::default().rho };
+            Sampler::Ancestral(AncestralOptions { steps: 40, spacing, ..AncestralOptions::default() })
+        }
         Some(SamplerName::EulerMaruyama) => Sampler::EulerMaruyama(EulerMaruyamaOptions::default()),
     };
     if let Some(asked) = arguments.steps {
@@ -207,7 +216,10 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
             Sampler::DpmSolver(DpmSolverOptions { steps, .. })
             | Sampler::DpmMultistep(DpmMultistepOptions { steps, .. })
             | Sampler::Edm(EdmOptions { steps, .. })
+            | Sampler::UniPc(UniPcOptions { steps, .. })
+            | Sampler::Flow(FlowOptions { steps, .. })
             | Sampler::Ddim(DdimOptions { steps, .. })
+            | Sampler::Ancestral(AncestralOptions { steps, .. })
             | Sampler::EulerMaruyama(EulerMaruyamaOptions { steps, .. }) => *steps = asked,
         }
     }
@@ -216,11 +228,19 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
             Sampler::DpmSolver(options) => options.order = asked,
             Sampler::DpmMultistep(options) => options.order = asked,
             Sampler::Edm(options) => options.order = asked,
-            _ => {
+            Sampler::UniPc(options) => options.order = asked,
+            Sampler::Flow(options) => options.order = asked,
+            Sampler::Ddim(_) | Sampler::Ancestral(_) | Sampler::EulerMaruyama(_) => {
                 return Err(TrainerError::Usage(format!(
-                    "--order {asked}: only the DPM solvers and EDM's methods have an order; choose one with `--sampler dpm++`"
+                    "--order {asked}: DDIM and the ancestral and SDE samplers have no order; choose another with `--sampler dpm++`"
                 )));
             }
+        }
+    }
+    if let Some(asked) = arguments.eta {
+        match &mut sampler {
+            Sampler::Ddim(options) => options.eta = asked,
+            _ => return Err(TrainerError::Usage(format!("--eta {asked}: only `--sampler ddim` has an eta"))),
         }
     }
     sampler.validate().map_err(|error| TrainerError::Usage(format!("sampler: {error}")))?;
