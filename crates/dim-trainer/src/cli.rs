@@ -23,6 +23,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Draw samples from a run or from weights.
     Sample(SampleArgs),
+    /// Average the weights of a run differently, after training.
+    Ema(EmaArgs),
     /// Show the size and cost of a network without building it.
     Inspect(InspectArgs),
     /// Compare with tensors that the published implementation computed.
@@ -219,6 +221,23 @@ impl std::str::FromStr for Size {
             .and_then(|(height, width)| Some(Self { height: side(height)?, width: side(width)? }));
         sides.ok_or_else(|| "expected HEIGHTxWIDTH in pixels, each from 1 to 16384, such as 32x48".to_owned())
     }
+}
+
+/// `dim-trainer ema`
+#[derive(Debug, Args)]
+pub struct EmaArgs {
+    /// The run, whose configuration must have the section [ema].
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Width of the average: the standard deviation of how late the weights in it are, in lengths of the run.
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub sigma_rel: f64,
+    /// The average as it was after so many images; by default at the newest snapshot.
+    #[arg(long, value_name = "IMAGES")]
+    pub at: Option<u64>,
+    /// The file of weights to write, for `sample --weights`.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// `dim-trainer inspect`

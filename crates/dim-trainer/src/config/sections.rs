@@ -153,6 +153,20 @@ pub struct Train {
     pub snapshot_every_images: Option<u64>,
 }
 
+/// `[ema]`: averages of the weights under power-function profiles (EDM2, arXiv 2312.02696), beside that of `train.ema_decay`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ema {
+    /// Standard deviations of the profiles, in lengths of the run. Each costs the memory of the weights once.
+    #[serde(default = "sigma_rel")]
+    pub sigma_rel: Vec<f64>,
+    /// The averages take in the weights of every so many optimiser steps; those between are left out.
+    #[serde(default = "one")]
+    pub update_every_steps: u64,
+    /// The averages are stored every so many images, and at the end. Some tens of times in a run give every other profile.
+    pub snapshot_every_images: u64,
+}
+
 /// What the wide matrix products are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -196,6 +210,15 @@ impl Default for Sample {
             sampler: Sampler::DpmSolver(DpmSolverOptions::default()),
         }
     }
+}
+
+/// The paper's two.
+fn sigma_rel() -> Vec<f64> {
+    vec![0.05, 0.10]
+}
+
+fn one() -> u64 {
+    1
 }
 
 fn no_shift() -> f64 {

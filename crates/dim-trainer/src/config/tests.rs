@@ -255,6 +255,29 @@ fn diffusion_that_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn averages_have_different_widths_that_a_profile_can_have() {
+    let config = parse(&["ema.snapshot_every_images=10"]).unwrap();
+    assert_eq!(config.ema.as_ref().unwrap().sigma_rel, [0.05, 0.10]);
+    assert_eq!(Config::parse(&config.to_toml().unwrap(), "saved", &[]).unwrap(), config);
+    for (setting, needle) in [
+        ("ema.sigma_rel=[]", "`ema.sigma_rel` must be one width or more, got []"),
+        ("ema.sigma_rel=[0.1, 0.1]", "`ema.sigma_rel` must be different widths, got [0.1, 0.1]"),
+        ("ema.sigma_rel=[0.3]", "`ema.sigma_rel` must be above 0 and at most 0.2887, got 0.3"),
+        ("ema.update_every_steps=0", "`ema.update_every_steps` must be at least 1, got 0"),
+    ] {
+        let message = error(&["ema.snapshot_every_images=10", setting]);
+        assert!(message.contains(needle), "{message}");
+    }
+    assert!(error(&["ema.sigma_rel=[0.1]"]).contains("the key `ema.snapshot_every_images` is missing"));
+    let before = parse(&[]).unwrap();
+    let effects: Vec<Effect> =
+        differences(&before, &config).unwrap().iter().map(|difference| difference.effect()).collect();
+    assert!(effects.contains(&Effect::Shapes), "{effects:?}");
+    let later = parse(&["ema.snapshot_every_images=20"]).unwrap();
+    assert_eq!(differences(&config, &later).unwrap()[0].effect(), Effect::None);
+}
+
+#[test]
 fn latents_have_the_channels_of_the_autoencoder() {
     assert!(parse(&["autoencoder.kind=kl_f8", "model.in_channels=4"]).is_ok());
     assert!(error(&["autoencoder.kind=kl_f8"]).contains("`model.in_channels` must be 4"));

@@ -3,7 +3,8 @@
 use dim_data::DataError;
 use dim_diffusion::Prediction;
 
-use super::{Config, Diffusion, Sample, Schedule, Train};
+use super::{Config, Diffusion, Ema, Sample, Schedule, Train};
+use crate::ema::PowerProfile;
 use dim_model::BackboneConfig;
 
 /// One line a problem, each naming its key, what it must be and what it is.
@@ -23,6 +24,9 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     );
     diffusion(&config.diffusion, &mut problems);
     train(&config.train, &mut problems);
+    if let Some(section) = &config.ema {
+        ema(section, &mut problems);
+    }
     sample(&config.sample, config, &mut problems);
     problems.lines
 }
@@ -117,6 +121,20 @@ fn train(train: &Train, problems: &mut Problems) {
         "at least 1; leave it out for one at the end",
         0,
     );
+}
+
+fn ema(ema: &Ema, problems: &mut Problems) {
+    let listed = format!("{:?}", ema.sigma_rel);
+    problems.require("ema.sigma_rel", !ema.sigma_rel.is_empty(), "one width or more", &listed);
+    let repeated = |(index, width): (usize, &f64)| ema.sigma_rel[..index].contains(width);
+    problems.require("ema.sigma_rel", !ema.sigma_rel.iter().enumerate().any(repeated), "different widths", &listed);
+    for &width in &ema.sigma_rel {
+        let expected = format!("above 0 and at most {:.4}", PowerProfile::max_sigma_rel());
+        problems.require("ema.sigma_rel", PowerProfile::from_sigma_rel(width).is_some(), &expected, width);
+    }
+    problems.require("ema.update_every_steps", ema.update_every_steps >= 1, "at least 1", ema.update_every_steps);
+    let every = ema.snapshot_every_images;
+    problems.require("ema.snapshot_every_images", every >= 1, "at least 1", every);
 }
 
 fn sample(sample: &Sample, config: &Config, problems: &mut Problems) {

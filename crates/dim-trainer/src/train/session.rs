@@ -18,6 +18,7 @@ use super::stop::StopRequest;
 use super::tensorboard::EventFile;
 use super::window::{Position, Window};
 use crate::config::Config;
+use crate::ema;
 use crate::error::TrainerError;
 use crate::files;
 use crate::grid::grid;
@@ -219,6 +220,26 @@ impl Session {
         Ok(path)
     }
 
+    /// Stores the averages under power-function profiles, if there are any and they have taken in any weights.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`].
+    pub fn save_averages(&mut self) -> Result<(), TrainerError> {
+        let (averages, step) = (&self.state.averages, self.state.optimizer.step);
+        if averages.sigma_rel().is_empty() || averages.updates(step) == 0 {
+            return Ok(());
+        }
+        let moment = ema::snapshot::Moment {
+            images_seen: self.state.images_seen,
+            step,
+            config: &self.config,
+            classes: &self.data.classes,
+        };
+        let path = ema::snapshot::save(&self.run, averages, self.state.network.parameters(), &moment)?;
+        self.display.note(&format!("averages: {}", path.display()));
+        Ok(())
+    }
+
     /// Saves what is due at the end of a run. The snapshot comes last, so its presence says that all is there.
     ///
     /// # Errors
@@ -229,6 +250,7 @@ impl Session {
             if self.config.sample.every_images.is_some() {
                 self.draw_samples()?;
             }
+            self.save_averages()?;
             self.save_snapshot()?;
         }
         self.display.finish();
