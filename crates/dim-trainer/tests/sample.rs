@@ -194,8 +194,19 @@ fn training_starts_from_given_weights() {
         bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..].to_vec()
     };
     assert!(weights("first") == weights("second"), "the weights were changed");
+    // Weak to strong: larger images and other padding, from the average in a snapshot or in a checkpoint.
+    let strong = |run: &str, file: &str| {
+        let from = format!("train.initial_weights=first/{file}/000000000008.safetensors");
+        let settings = ["train.images=4", "model.image_size=16", "model.padding=rho", "diffusion.prediction=v", &from];
+        place.train(run, &settings.iter().flat_map(|setting| ["--set", *setting]).collect::<Vec<_>>())
+    };
+    let output = strong("third", "snapshots");
+    assert!(output.contains("diffusion.prediction: there \"epsilon\", here \"v\""), "{output}");
+    strong("fourth", "checkpoints");
+    assert!(weights("third").len() > weights("first").len());
+    assert!(weights("third") == weights("fourth"), "a checkpoint gives other weights than a snapshot");
     place.fails(
-        &[&common::train_arguments("third")[..], &["--set", "train.initial_weights=nowhere.pth"]].concat(),
+        &[&common::train_arguments("fifth")[..], &["--set", "train.initial_weights=nowhere.pth"]].concat(),
         1,
         &["nowhere.pth"],
     );
