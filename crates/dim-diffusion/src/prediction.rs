@@ -23,7 +23,7 @@ pub enum Prediction {
     /// The clean image.
     #[serde(rename = "x0")]
     XStart,
-    /// The velocity of the noisy image along the circle from image to noise (Salimans and Ho, arXiv 2202.00512, appendix D).
+    /// The velocity of the noisy image along the circle from image to noise (Salimans and Ho, arXiv 2202.00512, section 4).
     #[serde(rename = "v")]
     Velocity,
     /// The velocity along the straight line from image to noise, `noise − x_0`: rectified flow (Liu et al., arXiv 2209.03003).

@@ -226,7 +226,7 @@ impl std::str::FromStr for Size {
 /// `dim-trainer ema`
 #[derive(Debug, Args)]
 pub struct EmaArgs {
-    /// The run, whose configuration must have the section [ema].
+    /// The run, whose configuration must have the section `[ema]`.
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// Width of the average: the standard deviation of how late the weights in it are, in lengths of the run.

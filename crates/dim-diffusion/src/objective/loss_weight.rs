@@ -12,7 +12,7 @@ pub enum LossWeight {
     #[default]
     Uniform,
     /// Errors count by what they do to the clean image, times the signal-to-noise ratio, of which at most `gamma` counts. Source: Hang
-    /// et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", arXiv 2303.09556, section 3.4.
+    /// et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", arXiv 2303.09556.
     MinSnr {
         /// The ratio above which more signal gains no weight; 5 in the paper.
         #[serde(default = "gamma")]

@@ -1,5 +1,5 @@
 //! UniPC, a multistep predictor and corrector: Zhao et al., "UniPC: A Unified Predictor-Corrector Framework for Fast Sampling of
-//! Diffusion Models", arXiv 2302.04867, algorithms 1 and 2 with data prediction (appendix A.2).
+//! Diffusion Models", arXiv 2302.04867, algorithms 1 (UniC) and 2 (UniP), with data prediction.
 //!
 //! A step of length `h` in half the log signal-to-noise ratio, from a state whose clean image is `m_0`, is exact for an image that stays;
 //! images of `p − 1` earlier steps, at `r_i h`, correct it by their divided differences `D_i = (m_i − m_0) / r_i`:
@@ -155,8 +155,11 @@ impl<'a> Update<'a> {
 
     /// The end of the step by earlier images alone.
     fn predicted(&self, x: &Tensor) -> Result<Tensor, DiffusionError> {
-        // With one difference the paper takes 1/2, which is as good to this order.
-        let rho = if self.r.len() == 1 { vec![0.5] } else { self.rho(&self.r)? };
+        let rho = match self.r.len() {
+            0 => Vec::new(),
+            1 => vec![0.5], // as in the paper: as good to this order
+            _ => self.rho(&self.r)?,
+        };
         Ok(self.moved(x, &rho, None))
     }
 
@@ -185,7 +188,7 @@ impl<'a> Update<'a> {
         }
     }
 
-    /// The weights for which `Σ rho_i r_i^(k − 1) = k! phi_(k + 1) / B` for `k` from 1 to their number (equation 11), where `phi_(k + 1)` is
+    /// The weights for which `Σ rho_i r_i^(k − 1) = k! phi_(k + 1) / B` for `k` from 1 to their number, where `phi_(k + 1)` is
     /// `h^k` times the function of that name.
     fn rho(&self, r: &[f64]) -> Result<Vec<f64>, DiffusionError> {
         let count = r.len();

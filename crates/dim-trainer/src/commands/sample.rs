@@ -160,7 +160,7 @@ fn size(asked: Option<Size>, model: &ModelConfig, upsample: Option<u8>) -> Resul
 }
 
 /// The time shift of a rectified flow: what was asked for, else that of training, times the side of these images over that of the
-/// training images (Esser et al., arXiv 2403.03206, equation 23).
+/// training images (Esser et al., arXiv 2403.03206, section 5.3.2).
 fn time_shift(asked: Option<f64>, config: &Config, size: [usize; 2]) -> Result<f64, TrainerError> {
     match asked {
         None if config.diffusion.schedule == Schedule::Flow => {

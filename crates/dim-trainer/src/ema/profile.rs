@@ -3,7 +3,7 @@
 /// The profile `p(τ) = (gamma + 1) τ^gamma / t^(gamma + 1)` over the time `τ` from 0 to `t`: a step counts by how late it is in the whole run,
 /// so the average forgets the beginning as the run grows.
 ///
-/// Source: EDM2, equation 9.
+/// Source: EDM2, section 3.1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PowerProfile {
     gamma: f64,
@@ -37,14 +37,13 @@ impl PowerProfile {
         self.gamma
     }
 
-    /// The standard deviation of the profile, in lengths of the run (EDM2, equation 126).
+    /// The standard deviation of the profile, in lengths of the run.
     pub fn sigma_rel(self) -> f64 {
         let gamma = self.gamma;
         (gamma + 1.0).sqrt() / ((gamma + 2.0) * (gamma + 3.0).sqrt())
     }
 
-    /// The share that the newest weights have in the average after update `update` (from 1): `1 − (1 − 1/update)^(gamma + 1)` (EDM2, equation
-    /// 127, in units of updates).
+    /// The share that the newest weights have in the average after update `update` (from 1): `1 − (1 − 1/update)^(gamma + 1)`.
     ///
     /// The weights of update `k` then count by the profile's integral from `k − 1` to `k`, exactly; the first update forgets what was there
     /// before.
@@ -52,7 +51,7 @@ impl PowerProfile {
         -((self.gamma + 1.0) * (-1.0 / update as f64).ln_1p()).exp_m1()
     }
 
-    /// The integral of the product of this profile at time `t` and `other` at time `u` (EDM2, appendix C.2).
+    /// The integral of the product of this profile at time `t` and `other` at time `u` (EDM2, appendix C).
     pub fn inner_product(self, t: f64, other: Self, u: f64) -> f64 {
         let (earlier, later, fading) = if t < u { (t, u, other.gamma) } else { (u, t, self.gamma) };
         (self.gamma + 1.0) * (other.gamma + 1.0) * (earlier / later).powf(fading)

@@ -1,4 +1,4 @@
-//! Any average, from those that were stored: EDM2, section 3.2 and appendix C.2.
+//! Any average, from those that were stored: EDM2, section 3.2 and appendix C.
 
 use tch::{Kind, Tensor};
 
