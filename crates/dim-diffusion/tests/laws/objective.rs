@@ -157,6 +157,24 @@ fn the_loss_has_the_gradient_of_its_equation() {
     assert!(distance(&weight.grad(), &by_hand) < 1e-6);
 }
 
+#[test]
+fn weighted_loss_has_the_gradient_of_its_equation() {
+    let scale = Tensor::from(0.3f32).set_requires_grad(true);
+    let network = |x: &Tensor, _: &Tensor, _: Option<&Tensor>| Ok(x * &scale);
+    let x_0 = Tensor::randn([5, 4], (Kind::Float, tch::Device::Cpu));
+    let loss_weight = LossWeight::MinSnr { gamma: 2.0 };
+    let options = ObjectiveOptions { loss_weight, ..Default::default() };
+    let objective = Objective::new(options, None, 9).unwrap();
+    objective.loss(&network, &VpSde::cifar10(), &x_0, None, 100).unwrap().mean.backward();
+    let drawn = objective.draw(&VpSde::cifar10(), &x_0, None, 100).unwrap();
+    let weights: Vec<f32> =
+        shares(&drawn).iter().map(|(alpha, sigma)| (2.0 / (alpha / sigma).powi(2)).min(1.0) as f32).collect();
+    assert!(weights.iter().any(|weight| *weight < 1.0), "{weights:?}");
+    let weights = Tensor::from_slice(&weights).view([-1, 1]);
+    let by_hand = ((&drawn.x_t * 0.3 - &drawn.noise) * &drawn.x_t * 2.0 * weights).mean(Kind::Float);
+    assert!(distance(&scale.grad(), &by_hand) < 1e-6);
+}
+
 /// A network of some kind for data that are one image, 0.3 everywhere, which it sees `off` too bright.
 struct OneImage<'a> {
     kind: Prediction,
