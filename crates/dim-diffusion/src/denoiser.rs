@@ -2,11 +2,11 @@
 
 use tch::{Kind, Tensor};
 
-use crate::DiffusionError;
+use crate::{DiffusionError, Prediction};
 
-/// A network that predicts the noise in a noisy image (ε-prediction; Ho et al., arXiv 2006.11239, section 3.2).
+/// A network that tells image and noise apart in a noisy image; in which form, [`Denoiser::prediction`] says.
 pub trait Denoiser {
-    /// Predicts the noise in `x_t`.
+    /// Predicts what [`Denoiser::prediction`] says of `x_t`.
     ///
     /// - `x_t`: `[batch, channel, row, column]`, or any other shape that starts with the batch
     /// - `t`: `[batch]`, f32 (f64 where `x_t` is f64), the network's own time: the schedule's
@@ -28,6 +28,11 @@ pub trait Denoiser {
         self.predict(x_t, &times(x_t, network_time)?, class)
     }
 
+    /// What the output stands for. Samplers and the loss ask for it, so that each works with every kind of network.
+    fn prediction(&self) -> Prediction {
+        Prediction::Epsilon
+    }
+
     /// The label that means "no class", one above the last class; `None` if the network knows no classes.
     ///
     /// Where it is known, the samplers check labels against it and guidance can use it.
@@ -42,7 +47,7 @@ pub(crate) fn times(x_t: &Tensor, network_time: f64) -> Result<Tensor, Diffusion
     Ok(Tensor::f_full([x_t.size()[0]], network_time, (kind, x_t.device()))?)
 }
 
-/// Any closure is a denoiser without classes.
+/// Any closure is a denoiser without classes that predicts the noise.
 impl<F> Denoiser for F
 where
     F: Fn(&Tensor, &Tensor, Option<&Tensor>) -> Result<Tensor, DiffusionError>,

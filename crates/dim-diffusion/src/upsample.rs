@@ -16,7 +16,10 @@ use tch::{Kind, Tensor};
 
 pub use times::{Matched, MatchedTimes, TimeMatching};
 
-use crate::{Denoiser, DiffusionError, schedule::ScaledLinear};
+use crate::{
+    Denoiser, DiffusionError, Prediction,
+    schedule::{NoiseSchedule, ScaledLinear},
+};
 
 /// The options of [`UpsampleGuidance`]; those that are left out are the authors'.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,9 +55,11 @@ impl UpsampleOptions {
     }
 }
 
-/// A denoiser of large images made of one of small images, which may be guided by classes itself.
+/// A denoiser of large images made of one of small images, which may be guided by classes itself. It predicts the noise, whatever
+/// the network predicts.
 pub struct UpsampleGuidance<'a> {
     denoiser: &'a dyn Denoiser,
+    schedule: &'a ScaledLinear,
     times: MatchedTimes<'a>,
     options: UpsampleOptions,
 }
@@ -70,7 +75,8 @@ impl<'a> UpsampleGuidance<'a> {
         options: UpsampleOptions,
     ) -> Result<Self, DiffusionError> {
         options.validate()?;
-        Ok(Self { denoiser, times: MatchedTimes::new(schedule, options.factor, options.matching), options })
+        let times = MatchedTimes::new(schedule, options.factor, options.matching);
+        Ok(Self { denoiser, schedule, times, options })
     }
 
     /// Weight of the guidance at a network time.
@@ -80,6 +86,18 @@ impl<'a> UpsampleGuidance<'a> {
         #[allow(clippy::cast_possible_truncation)]
         let first = ((1.0 - self.options.eta) * self.times.steps()) as f32;
         if network_time >= f64::from(first) { self.options.theta } else { 0.0 }
+    }
+
+    /// The noise that the network sees in `x_t`.
+    fn noise(&self, x_t: &Tensor, network_time: f64, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
+        let output = self.denoiser.predict_at(x_t, network_time, class)?;
+        let prediction = self.denoiser.prediction();
+        if prediction == Prediction::Epsilon {
+            return Ok(output);
+        }
+        let t = Tensor::from(network_time / self.times.steps());
+        let [alpha, sigma] = [self.schedule.alpha(&t), self.schedule.sigma(&t)];
+        Ok(prediction.noise(&output, x_t, &alpha, &sigma))
     }
 
     /// The factor as libtorch counts sizes.
@@ -119,13 +137,13 @@ impl Denoiser for UpsampleGuidance<'_> {
                 actual: size,
             });
         }
-        let high = self.denoiser.predict_at(x_t, network_time, class)?;
+        let high = self.noise(x_t, network_time, class)?;
         let weight = self.weight(network_time);
         if weight == 0.0 {
             return Ok(high);
         }
         let Matched { power, network_time: tau } = self.times.at(network_time);
-        let low = self.denoiser.predict_at(&(self.shrunk(x_t)? / power.sqrt()), tau, class)?;
+        let low = self.noise(&(self.shrunk(x_t)? / power.sqrt()), tau, class)?;
         Ok(&high + weight * self.correction(&high, &low)?)
     }
 

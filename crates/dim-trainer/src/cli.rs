@@ -23,6 +23,8 @@ pub enum Command {
     Train(TrainArgs),
     /// Draw samples from a run or from weights.
     Sample(SampleArgs),
+    /// Average the weights of a run differently, after training.
+    Ema(EmaArgs),
     /// Show the size and cost of a network without building it.
     Inspect(InspectArgs),
     /// Compare with tensors that the published implementation computed.
@@ -102,9 +104,12 @@ pub struct SampleArgs {
     /// The algorithm; by default the configuration's.
     #[arg(long)]
     pub sampler: Option<SamplerName>,
-    /// Order of the DPM solvers, 1 to 3.
+    /// Order of the sampler: DPM solvers and UniPC 1 to 3, multistep, EDM's and flow methods 1 or 2.
     #[arg(long, value_name = "K")]
     pub order: Option<usize>,
+    /// Of DDIM: how much of each step's noise is fresh, 0 (none) to 1 (ancestral).
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
+    pub eta: Option<f64>,
     /// Weight of classifier-free guidance; 1 is the plain network.
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
@@ -124,6 +129,9 @@ pub struct SampleArgs {
     /// Height and width in pixels of the network's input, such as 32x48; by default the training size, times that of --upsample.
     #[arg(long, value_name = "HxW")]
     pub size: Option<Size>,
+    /// Time shift of a rectified flow; by default that of training, times the side of the images over that of the training images.
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
+    pub time_shift: Option<f64>,
     /// Images that go through the network at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_size: Option<u32>,
@@ -171,9 +179,24 @@ pub enum SamplerName {
     /// Euler's method on EDM's noise levels.
     #[value(name = "euler")]
     Euler,
-    /// DDIM.
+    /// UniPC: good images in 10 to 20 calls.
+    #[value(name = "unipc")]
+    UniPc,
+    /// Euler's method on straight paths, for rectified flows.
+    #[value(name = "flow-euler")]
+    FlowEuler,
+    /// Heun's method on straight paths, two calls a step.
+    #[value(name = "flow-heun")]
+    FlowHeun,
+    /// DDIM; --eta makes it stochastic.
     #[value(name = "ddim")]
     Ddim,
+    /// DDPM's ancestral sampling, hundreds of steps.
+    #[value(name = "ancestral")]
+    Ancestral,
+    /// The same on EDM's noise levels, in fewer steps.
+    #[value(name = "euler-ancestral")]
+    EulerAncestral,
     /// Euler–Maruyama on the reverse SDE.
     #[value(name = "euler-maruyama")]
     EulerMaruyama,
@@ -198,6 +221,23 @@ impl std::str::FromStr for Size {
             .and_then(|(height, width)| Some(Self { height: side(height)?, width: side(width)? }));
         sides.ok_or_else(|| "expected HEIGHTxWIDTH in pixels, each from 1 to 16384, such as 32x48".to_owned())
     }
+}
+
+/// `dim-trainer ema`
+#[derive(Debug, Args)]
+pub struct EmaArgs {
+    /// The run, whose configuration must have the section `[ema]`.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Width of the average: the standard deviation of how late the weights in it are, in lengths of the run.
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub sigma_rel: f64,
+    /// The average as it was after so many images; by default at the newest snapshot.
+    #[arg(long, value_name = "IMAGES")]
+    pub at: Option<u64>,
+    /// The file of weights to write, for `sample --weights`.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// `dim-trainer inspect`

@@ -1,6 +1,6 @@
 //! The network as samplers and objectives see it.
 
-use dim_diffusion::{Denoiser, DiffusionError};
+use dim_diffusion::{Denoiser, DiffusionError, Prediction};
 use dim_model::{Backbone, BackboneConfig, ModelConfig, ModelError, Precision, Recompute};
 use dim_torch::Parameters;
 use tch::Tensor;
@@ -9,16 +9,23 @@ use tch::Tensor;
 pub struct Network {
     config: ModelConfig,
     backbone: Box<dyn Backbone>,
+    prediction: Prediction,
 }
 
 impl Network {
-    /// The network of `config` over `parameters`.
+    /// The network of `config` over `parameters`; it predicts the noise, unless [`predicting`](Self::predicting) says otherwise.
     ///
     /// # Errors
     /// As [`BackboneConfig::build`].
     pub fn new(config: ModelConfig, parameters: Parameters, precision: Precision) -> Result<Self, ModelError> {
         let backbone = config.build(parameters, precision)?;
-        Ok(Self { config, backbone })
+        Ok(Self { config, backbone, prediction: Prediction::Epsilon })
+    }
+
+    /// The same network, whose output stands for something else.
+    #[must_use]
+    pub fn predicting(self, prediction: Prediction) -> Self {
+        Self { prediction, ..self }
     }
 
     /// Chooses what backward computes again.
@@ -48,6 +55,10 @@ impl Network {
 impl Denoiser for Network {
     fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
         self.backbone.forward(x_t, t, class).map_err(DiffusionError::denoiser)
+    }
+
+    fn prediction(&self) -> Prediction {
+        self.prediction
     }
 
     fn null_class(&self) -> Option<i64> {

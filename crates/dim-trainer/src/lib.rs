@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cli ─▶ commands ─▶ train (loop, checkpoints, logs)
+//!            │   ├──▶ ema: averages of the weights, any profile after training
 //!            │   └──▶ sampling ─▶ grid
 //!            └─ config: TOML file + overrides, checked as a whole
 //! ```
@@ -14,6 +15,7 @@ pub mod config;
 pub mod container;
 mod denoiser;
 mod device;
+pub mod ema;
 mod error;
 mod files;
 pub mod format;

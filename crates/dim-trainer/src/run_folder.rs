@@ -5,6 +5,7 @@
 //! RUN/log.jsonl, RUN/events.out.tfevents.*   loss, gradient norm, speed
 //! RUN/checkpoints/000000012800.safetensors   all that resume needs, by images seen
 //! RUN/snapshots/000000012800.safetensors     weights for inference (EMA)
+//! RUN/ema/000000012800.safetensors           averages under power-function profiles
 //! RUN/samples/000000012800.png               pictures
 //! ```
 
@@ -54,6 +55,16 @@ impl RunFolder {
     /// The snapshot after `images_seen` images.
     pub fn snapshot(&self, images_seen: u64) -> PathBuf {
         self.path.join("snapshots").join(file_name(images_seen, "safetensors"))
+    }
+
+    /// The folder of averages under power-function profiles.
+    pub fn ema_snapshots(&self) -> PathBuf {
+        self.path.join("ema")
+    }
+
+    /// Those after `images_seen` images.
+    pub fn ema_snapshot(&self, images_seen: u64) -> PathBuf {
+        self.ema_snapshots().join(file_name(images_seen, "safetensors"))
     }
 
     /// The grid of samples after `images_seen` images.
@@ -113,7 +124,8 @@ impl RunFolder {
 }
 
 /// The folders of a run and the extension of what is in them.
-const FOLDERS: [(&str, &str); 3] = [("checkpoints", "safetensors"), ("snapshots", "safetensors"), ("samples", "png")];
+const FOLDERS: [(&str, &str); 4] =
+    [("checkpoints", "safetensors"), ("snapshots", "safetensors"), ("ema", "safetensors"), ("samples", "png")];
 
 /// Twelve digits, so that names sort as numbers do.
 fn file_name(images_seen: u64, extension: &str) -> String {
@@ -158,15 +170,20 @@ mod tests {
             run.checkpoints().join("best.safetensors"),
             run.checkpoints().join("1.safetensors"),
         ];
-        for path in
-            foreign.iter().chain([&run.config(), &run.log(), &run.checkpoint(8), &run.samples(8), &run.snapshot(8)])
-        {
+        for path in foreign.iter().chain([
+            &run.config(),
+            &run.log(),
+            &run.checkpoint(8),
+            &run.samples(8),
+            &run.snapshot(8),
+            &run.ema_snapshot(8),
+        ]) {
             fs::write(path, b"").unwrap();
         }
         run.clear().unwrap();
         assert!(foreign.iter().all(|path| path.exists()));
         assert!(
-            [run.config(), run.log(), run.checkpoint(8), run.samples(8), run.snapshot(8)]
+            [run.config(), run.log(), run.checkpoint(8), run.samples(8), run.snapshot(8), run.ema_snapshot(8)]
                 .iter()
                 .all(|path| !path.exists())
         );

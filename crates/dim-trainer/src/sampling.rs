@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use dim_diffusion::guidance::ClassifierFreeGuidance;
 use dim_diffusion::noise::{NoiseStream, SampleNoise};
 use dim_diffusion::sampler::{Sampler, SamplerInputs, Step};
-use dim_diffusion::schedule::{NoiseSchedule, ScaledLinear, VpSde};
+use dim_diffusion::schedule::{NoiseSchedule, RectifiedFlow, ScaledLinear, VpSde};
 use dim_diffusion::upsample::{UpsampleGuidance, UpsampleOptions};
 use dim_diffusion::{Denoiser, DiffusionError};
 use dim_model::BackboneConfig;
@@ -38,6 +38,8 @@ pub struct Request {
     pub sampler: Sampler,
     /// The noise schedule that the network was trained with.
     pub schedule: Schedule,
+    /// Time shift of schedule `flow`; no other schedule has one.
+    pub time_shift: f64,
     /// Images that go through the network at once.
     pub batch_size: usize,
 }
@@ -57,14 +59,15 @@ pub fn sample(
     if let Some([low, high]) = request.guidance_interval {
         guided = guided.within(low, high)?;
     }
-    let schedule = build_schedule(request.schedule);
+    let schedule = build_schedule(request.schedule, request.time_shift)?;
     let discrete = ScaledLinear::stable_diffusion();
     let upsampled = match (request.upsample, request.schedule) {
         (Some(factor), Schedule::Sd) => Some(UpsampleGuidance::new(&guided, &discrete, UpsampleOptions::new(factor))?),
-        (Some(_), Schedule::VpSde) => {
-            return Err(TrainerError::Usage(
-                "--upsample: this network was trained with the schedule vp_sde, and upsample guidance is for sd".into(),
-            ));
+        (Some(_), other) => {
+            let name = if other == Schedule::Flow { "flow" } else { "vp_sde" };
+            return Err(TrainerError::Usage(format!(
+                "--upsample: this network was trained with the schedule {name}, and upsample guidance is for sd"
+            )));
         }
         (None, _) => None,
     };
@@ -99,10 +102,14 @@ pub fn cycle_classes(classes: &[i64], count: usize) -> Vec<i64> {
     classes.iter().copied().cycle().take(count).collect()
 }
 
-/// The schedule that a configuration names.
-pub fn build_schedule(schedule: Schedule) -> Box<dyn NoiseSchedule> {
-    match schedule {
+/// The schedule that a configuration names, with the time shift of `flow`.
+///
+/// # Errors
+/// If the shift is not positive.
+pub fn build_schedule(schedule: Schedule, time_shift: f64) -> Result<Box<dyn NoiseSchedule>, DiffusionError> {
+    Ok(match schedule {
         Schedule::Sd => Box::new(ScaledLinear::stable_diffusion()),
         Schedule::VpSde => Box::new(VpSde::cifar10()),
-    }
+        Schedule::Flow => Box::new(RectifiedFlow::new(time_shift)?),
+    })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dim_model::weights::{self, Naming, WeightFile};
+use dim_torch::Parameters;
 
 use crate::config::Config;
 use crate::denoiser::Network;
@@ -28,13 +29,27 @@ pub struct Snapshot {
 /// # Errors
 /// [`TrainerError::Weights`], a full disk mostly.
 pub fn save(path: &Path, state: &TrainState, config: &Config, classes: &[String]) -> Result<(), TrainerError> {
-    let metadata = BTreeMap::from([
-        (CONFIG.to_owned(), config.to_toml()?),
-        (CLASSES.to_owned(), serde_json::json!(classes).to_string()),
+    let about = BTreeMap::from([
         ("images_seen".to_owned(), state.images_seen.to_string()),
         ("weights".to_owned(), "ema".to_owned()),
     ]);
-    Ok(weights::save_parameters(path, state.ema.parameters(), Naming::Ours, &metadata)?)
+    save_weights(path, state.ema.parameters(), config, classes, about)
+}
+
+/// Saves weights with the configuration that they belong to and what else there is to say of them: all that inference needs, in one file.
+///
+/// # Errors
+/// [`TrainerError::Weights`], a full disk mostly.
+pub fn save_weights(
+    path: &Path,
+    parameters: &Parameters,
+    config: &Config,
+    classes: &[String],
+    mut about: BTreeMap<String, String>,
+) -> Result<(), TrainerError> {
+    about.insert(CONFIG.to_owned(), config.to_toml()?);
+    about.insert(CLASSES.to_owned(), serde_json::json!(classes).to_string());
+    Ok(weights::save_parameters(path, parameters, Naming::Ours, &about)?)
 }
 
 /// Reads a file of weights into a network: safetensors or PyTorch, under our names or the authors'; of a checkpoint the

@@ -171,6 +171,9 @@ fn samples_that_cannot_be_drawn() {
     place.fails(&sample(&["--size", "9x8"]), 2, &["--size 9x8", "multiples of 2"]);
     place.fails(&sample(&["--steps", "0"]), 2, &["steps"]);
     place.fails(&sample(&["--sampler", "ddim", "--order", "2"]), 2, &["--order 2", "dpm++"]);
+    place.fails(&sample(&["--sampler", "unipc", "--order", "4"]), 2, &["order must be 1, 2 or 3, but is 4"]);
+    place.fails(&sample(&["--sampler", "ddim", "--eta", "2"]), 2, &["eta must be 0 to 1, but is 2"]);
+    place.fails(&sample(&["--eta", "0.5"]), 2, &["--eta 0.5", "ddim"]);
     place.fails(&sample(&["--sampler", "magic"]), 2, &["magic", "dpm++", "euler-maruyama"]);
     place.fails(&["sample", "--weights", "images/ring/0.png"], 1, &["0.png", "holds no weights"]);
     place.fails(&["sample", "--weights", "run/snapshots/000000000008.safetensors", "--no-ema"], 2, &["--no-ema"]);

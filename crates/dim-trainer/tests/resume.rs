@@ -135,6 +135,33 @@ fn longer_run_goes_on_where_the_shorter_one_ended() {
 }
 
 #[test]
+fn averages_under_power_profiles_resume_to_the_same_bits() {
+    let place = Place::new();
+    let ema = ["--set", "ema.snapshot_every_images=32", "--set", "ema.update_every_steps=2"];
+    place.train("whole", &ema);
+    place.train("cut", &[&ema[..], &["--set", "train.images=60"]].concat());
+    // What a process leaves that was killed after it had stored more averages than checkpoints.
+    let ahead = place.path("cut/ema/000000000064.safetensors");
+    fs::write(&ahead, b"of steps that will be taken again").unwrap();
+    place.train("cut", &[&ema[..], &["--resume"]].concat());
+    for file in [
+        "ema/000000000064.safetensors",
+        "ema/000000000128.safetensors",
+        "checkpoints/000000000128.safetensors",
+        SNAPSHOT,
+    ] {
+        let bytes = |run: &str| fs::read(place.path(run).join(file)).unwrap();
+        assert!(bytes("cut") == bytes("whole"), "{file} differs");
+    }
+    // The averages change nothing else.
+    place.train("without", &[]);
+    let weights = |bytes: &[u8]| bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..].to_vec();
+    assert!(weights(&snapshot(&place, "without")) == weights(&snapshot(&place, "whole")), "the weights differ");
+    let resume = [&common::train_arguments("without")[..], &["--resume", "--accept-changes"], &ema[..]].concat();
+    place.fails(&resume, 1, &["ema.update_every_steps: there absent, here 2", "another folder"]);
+}
+
+#[test]
 fn last_checkpoints_are_kept() {
     let place = Place::new();
     place.train("run", &["--set", "train.keep_checkpoints=2"]);

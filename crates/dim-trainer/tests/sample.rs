@@ -44,6 +44,7 @@ fn run_and_snapshot_draw_the_same_samples_as_the_end_of_training() {
         &["--cfg-scale", "4", "--guidance-rescale", "0.7"],
         &["--steps", "5"],
         &["--sampler", "ddim", "--steps", "3"],
+        &["--sampler", "ddim", "--steps", "3", "--eta", "0.5"],
     ] {
         assert_ne!(sample(&place, &[&["--run", "run"], other].concat()), while_training, "{other:?}");
     }
@@ -53,7 +54,21 @@ fn run_and_snapshot_draw_the_same_samples_as_the_end_of_training() {
 fn any_count_and_rectangle_of_patches_can_be_drawn() {
     let place = Place::new();
     place.train("run", &["--set", "train.images=8"]);
-    for sampler in ["dpm++", "dpm", "dpm++2m", "dpm++2m-sde", "heun", "euler", "ddim", "euler-maruyama"] {
+    for sampler in [
+        "dpm++",
+        "dpm",
+        "dpm++2m",
+        "dpm++2m-sde",
+        "unipc",
+        "heun",
+        "euler",
+        "flow-euler",
+        "flow-heun",
+        "ddim",
+        "ancestral",
+        "euler-ancestral",
+        "euler-maruyama",
+    ] {
         let (width, height, _) =
             sample(&place, &["--run", "run", "--sampler", sampler, "--steps", "2", "--size", "4x6", "--count", "5"]);
         assert_eq!((width, height), (3 * 6 + 2 * 2, 2 * 4 + 2), "{sampler}");
@@ -77,6 +92,44 @@ fn images_are_drawn_larger_than_they_were_trained() {
     );
     place.train("sde", &["--set", "train.images=8", "--set", "diffusion.schedule=vp_sde"]);
     place.fails(&["sample", "--run", "sde", "--upsample", "2"], 2, &["--upsample", "vp_sde"]);
+}
+
+#[test]
+fn what_a_network_predicts_is_known_to_its_run_and_its_weights() {
+    for settings in [
+        &["diffusion.prediction=x0", "diffusion.loss_weight.min_snr.gamma=5"][..],
+        &["diffusion.prediction=v"],
+        &["diffusion.prediction=flow", "diffusion.schedule=flow", "diffusion.time_shift=2"],
+        &["diffusion.prediction=v", "diffusion.schedule=flow", "diffusion.time_sampling.logit_normal.mean=0.2"],
+    ] {
+        let place = Place::new();
+        let settings = [settings, &["train.images=16", "sample.every_images=16"]].concat();
+        let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+        place.train("run", &arguments);
+        let while_training = picture(&place.path("run/samples/000000000016.png"));
+        assert_eq!(sample(&place, &["--run", "run"]), while_training, "{settings:?}");
+        let weights = "run/snapshots/000000000016.safetensors";
+        assert_eq!(sample(&place, &["--weights", weights]), while_training, "{settings:?}");
+        // The same weights, taken for those of a network that predicts something else, draw something else.
+        assert_ne!(sample(&place, &["--weights", weights, "--config", "config.toml"]), while_training, "{settings:?}");
+    }
+}
+
+#[test]
+fn time_shift_follows_the_size_of_the_images() {
+    let place = Place::new();
+    place.train(
+        "run",
+        &["--set", "train.images=8", "--set", "diffusion.schedule=flow", "--set", "diffusion.time_shift=1.5"],
+    );
+    let drawn = |arguments: &[&str]| sample(&place, &[&["--run", "run", "--count", "1"], arguments].concat());
+    assert_eq!(drawn(&[]), drawn(&["--time-shift", "1.5"]));
+    assert_ne!(drawn(&[]), drawn(&["--time-shift", "3"]));
+    assert_eq!(drawn(&["--size", "8x32"]), drawn(&["--size", "8x32", "--time-shift", "3"]));
+    place.fails(&["sample", "--run", "run", "--time-shift", "-1"], 2, &["--time-shift -1", "above 0"]);
+    place.fails(&["sample", "--run", "run", "--upsample", "2"], 2, &["--upsample", "schedule flow"]);
+    place.train("sd", &["--set", "train.images=8"]);
+    place.fails(&["sample", "--run", "sd", "--time-shift", "2"], 2, &["--time-shift 2", "schedule flow"]);
 }
 
 #[test]
@@ -141,8 +194,19 @@ fn training_starts_from_given_weights() {
         bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..].to_vec()
     };
     assert!(weights("first") == weights("second"), "the weights were changed");
+    // Weak to strong: larger images and other padding, from the average in a snapshot or in a checkpoint.
+    let strong = |run: &str, file: &str| {
+        let from = format!("train.initial_weights=first/{file}/000000000008.safetensors");
+        let settings = ["train.images=4", "model.image_size=16", "model.padding=rho", "diffusion.prediction=v", &from];
+        place.train(run, &settings.iter().flat_map(|setting| ["--set", *setting]).collect::<Vec<_>>())
+    };
+    let output = strong("third", "snapshots");
+    assert!(output.contains("diffusion.prediction: there \"epsilon\", here \"v\""), "{output}");
+    strong("fourth", "checkpoints");
+    assert!(weights("third").len() > weights("first").len());
+    assert!(weights("third") == weights("fourth"), "a checkpoint gives other weights than a snapshot");
     place.fails(
-        &[&common::train_arguments("third")[..], &["--set", "train.initial_weights=nowhere.pth"]].concat(),
+        &[&common::train_arguments("fifth")[..], &["--set", "train.initial_weights=nowhere.pth"]].concat(),
         1,
         &["nowhere.pth"],
     );

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::{Denoiser, DiffusionError, check, denoiser::times};
+use crate::{Denoiser, DiffusionError, Prediction, check, denoiser::times};
 
 /// A denoiser that moves the prediction for a class away from the prediction for no class.
 ///
@@ -126,6 +126,10 @@ impl Denoiser for ClassifierFreeGuidance<'_> {
             return self.denoiser.predict_at(x_t, network_time, class);
         }
         self.guided(x_t, &times(x_t, network_time)?, class)
+    }
+
+    fn prediction(&self) -> Prediction {
+        self.denoiser.prediction()
     }
 
     fn null_class(&self) -> Option<i64> {

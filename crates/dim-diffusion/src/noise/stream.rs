@@ -64,6 +64,11 @@ impl NoiseStream {
         bits as f64 / (1u64 << 53) as f64
     }
 
+    /// One standard normal number of sample `index`.
+    pub fn standard_normal(&self, index: u64) -> f64 {
+        StandardNormal.sample(&mut self.generator(index))
+    }
+
     fn generator(&self, index: u64) -> ChaCha8Rng {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&self.seed.to_le_bytes());

@@ -56,18 +56,17 @@ pub fn ddim(
 ) -> Result<Tensor, DiffusionError> {
     options.validate()?;
     let _no_grad = tch::no_grad_guard();
-    let times = uniform_times(options.t_start, options.t_end, options.steps, inputs.x.kind());
+    let times = uniform_times(inputs.first_time(options.t_start), options.t_end, options.steps, inputs.x.kind());
     let time = |i: usize| times.get(i as i64);
 
     let mut run = Run::start(inputs, options.steps, [&time(0), &time(options.steps)], observer)?;
     let mut x = inputs.x.shallow_clone();
     for step in 0..options.steps {
         let (from, to) = (run.marginal(time(step)), run.marginal(time(step + 1)));
-        let noise = run.noise(&x, &from.t)?;
-        let x_0 = run.schedule().x_0(&x, &from.t, &noise);
+        let [x_0, noise] = run.x_0_and_noise(&x, &from)?;
         x = if options.eta > 0.0 {
-            let alpha_bar_between = (&from.alpha / &to.alpha).square();
-            let fresh = (&to.sigma / &from.sigma) * (1f64 - alpha_bar_between).sqrt() * options.eta;
+            let added = run.schedule().added_variance(&to.t, &from.t);
+            let fresh = (&to.sigma / &from.sigma) * added.sqrt() * options.eta;
             let kept = (to.sigma.square() - fresh.square()).clamp_min(0.0).sqrt();
             x_0 * &to.alpha + noise * kept + run.fresh_noise(step, &x)? * fresh
         } else {

@@ -60,8 +60,8 @@ pub fn dpm_multistep(
 ) -> Result<Tensor, DiffusionError> {
     options.validate()?;
     let _no_grad = tch::no_grad_guard();
-    let times =
-        options.spacing.times(inputs.schedule, [options.t_start, options.t_end], options.steps, inputs.x.kind());
+    let ends = [inputs.first_time(options.t_start), options.t_end];
+    let times = options.spacing.times(inputs.schedule, ends, options.steps, inputs.x.kind());
     let time = |i: usize| times.get(i as i64);
 
     let mut run = Run::start(inputs, options.steps, [&time(0), &time(options.steps)], observer)?;
@@ -70,8 +70,7 @@ pub fn dpm_multistep(
     let mut before: Option<(Tensor, Tensor)> = None;
     for step in 0..options.steps {
         let (from, to) = (run.marginal(time(step)), run.marginal(time(step + 1)));
-        let noise = run.noise(&x, &from.t)?;
-        let x_0 = run.schedule().x_0(&x, &from.t, &noise);
+        let x_0 = run.x_0(&x, &from)?;
         let h = &to.half_log_snr - &from.half_log_snr;
         // Half a step further along the line through both.
         let ahead = match before.take().filter(|_| options.order == 2) {

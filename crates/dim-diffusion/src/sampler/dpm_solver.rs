@@ -92,7 +92,7 @@ pub fn dpm_solver(
 ) -> Result<Tensor, DiffusionError> {
     let orders = options.orders()?;
     let _no_grad = tch::no_grad_guard();
-    let times = uniform_times(options.t_start, options.t_end, options.steps, inputs.x.kind());
+    let times = uniform_times(inputs.first_time(options.t_start), options.t_end, options.steps, inputs.x.kind());
     let time = |i: usize| times.get(i as i64);
 
     let mut solver = Solver {
@@ -172,11 +172,10 @@ impl Solver<'_, '_, '_> {
     }
 
     fn model(&mut self, x: &Tensor, at: &Marginal) -> Result<Tensor, DiffusionError> {
-        let noise = self.run.noise(x, &at.t)?;
-        Ok(match self.parametrization {
-            Parametrization::Data => self.run.schedule().x_0(x, &at.t, &noise),
-            Parametrization::Noise => noise,
-        })
+        match self.parametrization {
+            Parametrization::Data => self.run.x_0(x, at),
+            Parametrization::Noise => self.run.noise(x, at),
+        }
     }
 
     /// The share that scales the state along the exact linear part of the ODE.

@@ -65,7 +65,8 @@ pub fn edm(
     options.validate()?;
     let _no_grad = tch::no_grad_guard();
     let spacing = Spacing::Edm { rho: options.rho };
-    let times = spacing.times(inputs.schedule, [options.t_start, options.t_end], options.steps, inputs.x.kind());
+    let ends = [inputs.first_time(options.t_start), options.t_end];
+    let times = spacing.times(inputs.schedule, ends, options.steps, inputs.x.kind());
     let time = |i: usize| times.get(i as i64);
 
     let mut run = Run::start(inputs, options.steps, [&time(0), &time(options.steps)], observer)?;
@@ -73,11 +74,11 @@ pub fn edm(
     for step in 0..options.steps {
         let (from, to) = (run.marginal(time(step)), run.marginal(time(step + 1)));
         let change = &to.sigma / &to.alpha - &from.sigma / &from.alpha;
-        let noise = run.noise(&x, &from.t)?;
+        let noise = run.noise(&x, &from)?;
         let start = &x / &from.alpha;
         x = (&start + &noise * &change) * &to.alpha;
         if options.order == 2 {
-            let noise_there = run.noise(&x, &to.t)?;
+            let noise_there = run.noise(&x, &to)?;
             x = (start + (noise + noise_there) * (change * 0.5)) * &to.alpha;
         }
         run.finished(step + 1, &to.t, &x)?;

@@ -77,6 +77,7 @@ pub fn euler_maruyama(
 ) -> Result<Tensor, DiffusionError> {
     options.validate()?;
     let _no_grad = tch::no_grad_guard();
+    let options = EulerMaruyamaOptions { t_start: inputs.first_time(options.t_start), ..*options };
     let times = options.times(inputs.x.kind());
     let time = |steps_left: usize| times.get(steps_left as i64);
 
@@ -84,12 +85,13 @@ pub fn euler_maruyama(
     let mut x = inputs.x.shallow_clone();
     for step in 0..options.steps {
         let (t, s) = (time(options.steps - step), time(options.steps - step - 1));
-        let score = score(inputs.schedule, &t, &run.noise(&x, &t)?);
+        let from = run.marginal(t.shallow_clone());
+        let score = score(inputs.schedule, &t, &run.noise(&x, &from)?);
         let elapsed = &s - &t;
         let mean = &x + drift(inputs.schedule, options.equation, &x, &t, &score) * &elapsed;
         let last = step + 1 == options.steps;
         x = if options.equation == Equation::ReverseSde && !last {
-            let spread = inputs.schedule.beta(&t).sqrt() * elapsed.neg().sqrt();
+            let spread = inputs.schedule.squared_diffusion(&t).sqrt() * elapsed.neg().sqrt();
             mean + run.fresh_noise(step, &x)? * spread
         } else {
             mean
@@ -101,16 +103,16 @@ pub fn euler_maruyama(
 
 /// The score (the gradient of the log density) that predicted noise stands for; `t` is 0-dimensional.
 pub fn score(schedule: &dyn NoiseSchedule, t: &Tensor, noise: &Tensor) -> Tensor {
-    noise * -(1f64 - schedule.alpha_bar(t)).rsqrt()
+    schedule.score(t, noise)
 }
 
 /// `dx/dt` of the equation's deterministic part at `x` and `t` (0-dimensional), given the score there.
 pub fn drift(schedule: &dyn NoiseSchedule, equation: Equation, x: &Tensor, t: &Tensor, score: &Tensor) -> Tensor {
-    let beta = schedule.beta(t);
-    // The diffusion squared, not beta itself: the DiM authors' rounding, which shows where both terms cancel.
+    // The root squared: the DiM authors' rounding, which shows where both terms cancel.
+    let squared_diffusion = schedule.squared_diffusion(t).sqrt().square();
     let of_score = match equation {
-        Equation::ReverseSde => beta.sqrt().square(),
-        Equation::ProbabilityFlow => beta.sqrt().square() * 0.5,
+        Equation::ReverseSde => squared_diffusion,
+        Equation::ProbabilityFlow => squared_diffusion * 0.5,
     };
-    x * (beta * -0.5) - score * of_score
+    x * (schedule.beta(t) * -0.5) - score * of_score
 }

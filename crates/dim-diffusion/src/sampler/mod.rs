@@ -4,21 +4,27 @@
 //! without gradients, in the kind of `x` (f32, or f64), and asks for the schedule's numbers on the CPU, so that no
 //! step waits for a GPU.
 
+mod ancestral;
 mod ddim;
 mod dpm_multistep;
 mod dpm_solver;
 mod edm;
 mod euler_maruyama;
+mod flow;
 mod run;
 mod time_grid;
+mod unipc;
 
+pub use ancestral::{AncestralOptions, StepVariance, ancestral};
 pub use ddim::{DdimOptions, ddim};
 pub use dpm_multistep::{DpmMultistepOptions, dpm_multistep};
 pub(crate) use dpm_solver::inner_fractions;
 pub use dpm_solver::{DpmSolverOptions, Parametrization, dpm_solver};
 pub use edm::{EdmOptions, edm};
 pub use euler_maruyama::{Equation, EulerMaruyamaOptions, drift, euler_maruyama, score};
+pub use flow::{FlowOptions, flow};
 pub use time_grid::{Spacing, uniform_times};
+pub use unipc::{UniPcOptions, Weighting, unipc};
 
 use std::ops::ControlFlow;
 
@@ -40,6 +46,13 @@ pub struct SamplerInputs<'a> {
     pub class: Option<&'a Tensor>,
     /// Noise for stochastic samplers; deterministic ones never draw from it.
     pub noise: Option<&'a dyn StepNoise>,
+}
+
+impl SamplerInputs<'_> {
+    /// The first time of a sampler that divides by `alpha`: `t_start`, but no later than the schedule has signal.
+    fn first_time(&self, t_start: f64) -> f64 {
+        t_start.min(self.schedule.last_time())
+    }
 }
 
 /// What an observer is shown: the start (step 0), then the state after every step.
@@ -72,10 +85,17 @@ pub enum Sampler {
     DpmSolver(DpmSolverOptions),
     /// Multistep DPM-Solver++, deterministic or stochastic.
     DpmMultistep(DpmMultistepOptions),
+    /// UniPC, a multistep predictor and corrector.
+    #[serde(rename = "unipc")]
+    UniPc(UniPcOptions),
     /// Euler's or Heun's method on EDM's noise levels.
     Edm(EdmOptions),
+    /// Euler's or Heun's method on straight paths.
+    Flow(FlowOptions),
     /// DDIM.
     Ddim(DdimOptions),
+    /// DDPM's ancestral sampling, which Euler ancestral is, too.
+    Ancestral(AncestralOptions),
     /// Euler–Maruyama on the reverse SDE, or Euler on the probability-flow ODE.
     EulerMaruyama(EulerMaruyamaOptions),
 }
@@ -89,8 +109,11 @@ impl Sampler {
         match self {
             Self::DpmSolver(options) => options.validate(),
             Self::DpmMultistep(options) => options.validate(),
+            Self::UniPc(options) => options.validate(),
             Self::Edm(options) => options.validate(),
+            Self::Flow(options) => options.validate(),
             Self::Ddim(options) => options.validate(),
+            Self::Ancestral(options) => options.validate(),
             Self::EulerMaruyama(options) => options.validate(),
         }
     }
@@ -100,8 +123,11 @@ impl Sampler {
         match self {
             Self::DpmSolver(options) => options.steps,
             Self::DpmMultistep(options) => options.steps,
+            Self::UniPc(options) => options.steps,
             Self::Edm(options) => options.steps * options.order,
+            Self::Flow(options) => options.evaluations(),
             Self::Ddim(options) => options.steps,
+            Self::Ancestral(options) => options.steps,
             Self::EulerMaruyama(options) => options.steps,
         }
     }
@@ -114,8 +140,11 @@ impl Sampler {
         match self {
             Self::DpmSolver(options) => dpm_solver(inputs, options, observer),
             Self::DpmMultistep(options) => dpm_multistep(inputs, options, observer),
+            Self::UniPc(options) => unipc(inputs, options, observer),
             Self::Edm(options) => edm(inputs, options, observer),
+            Self::Flow(options) => flow(inputs, options, observer),
             Self::Ddim(options) => ddim(inputs, options, observer),
+            Self::Ancestral(options) => ancestral(inputs, options, observer),
             Self::EulerMaruyama(options) => euler_maruyama(inputs, options, observer),
         }
     }

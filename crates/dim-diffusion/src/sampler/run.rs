@@ -68,13 +68,32 @@ impl<'a, 'o, 'f> Run<'a, 'o, 'f> {
         self.inputs.schedule
     }
 
-    /// The noise that the network sees in `x` at time `t` (0-dimensional).
-    pub(super) fn noise(&mut self, x: &Tensor, t: &Tensor) -> Result<Tensor, DiffusionError> {
-        let network_time = self.inputs.schedule.network_time(t).double_value(&[]);
-        let noise = self.inputs.denoiser.predict_at(x, network_time, self.class.as_ref())?;
+    /// What the network says of `x`.
+    fn output(&mut self, x: &Tensor, at: &Marginal) -> Result<Tensor, DiffusionError> {
+        let network_time = self.inputs.schedule.network_time(&at.t).double_value(&[]);
+        let output = self.inputs.denoiser.predict_at(x, network_time, self.class.as_ref())?;
         self.evaluations += 1;
-        check::same_shape("the denoiser's prediction", &noise, &x.size())?;
-        Ok(noise.to_kind(self.kind()))
+        check::same_shape("the denoiser's prediction", &output, &x.size())?;
+        Ok(output.to_kind(self.kind()))
+    }
+
+    /// The noise that the network sees in `x`.
+    pub(super) fn noise(&mut self, x: &Tensor, at: &Marginal) -> Result<Tensor, DiffusionError> {
+        let output = self.output(x, at)?;
+        Ok(self.inputs.denoiser.prediction().noise(&output, x, &at.alpha, &at.sigma))
+    }
+
+    /// The clean image that the network sees in `x`.
+    pub(super) fn x_0(&mut self, x: &Tensor, at: &Marginal) -> Result<Tensor, DiffusionError> {
+        let output = self.output(x, at)?;
+        Ok(self.inputs.denoiser.prediction().x_0(&output, x, &at.alpha, &at.sigma))
+    }
+
+    /// Both, from one call.
+    pub(super) fn x_0_and_noise(&mut self, x: &Tensor, at: &Marginal) -> Result<[Tensor; 2], DiffusionError> {
+        let output = self.output(x, at)?;
+        let prediction = self.inputs.denoiser.prediction();
+        Ok([prediction.x_0(&output, x, &at.alpha, &at.sigma), prediction.noise(&output, x, &at.alpha, &at.sigma)])
     }
 
     /// Noise to add at `step` (from 0).

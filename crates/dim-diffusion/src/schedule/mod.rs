@@ -1,18 +1,23 @@
 //! How much signal and how much noise there is at each time.
 //!
-//! At time `t` an image is `x_t = alpha(t) x_0 + sigma(t) noise` with `alpha² + sigma² = 1` (variance preserving).
+//! At time `t` an image is `x_t = alpha(t) x_0 + sigma(t) noise`: with `alpha² + sigma² = 1` (variance preserving) in
+//! [`ScaledLinear`] and [`VpSde`], with `alpha + sigma = 1` (straight paths) in [`RectifiedFlow`].
 //! Time runs from 0 (clean) to 1 (noise); what the network is told instead is its *network time*.
 
 mod piecewise_linear;
+mod rectified_flow;
 mod scaled_linear;
 mod vp_sde;
 
+pub use rectified_flow::RectifiedFlow;
 pub use scaled_linear::ScaledLinear;
 pub use vp_sde::VpSde;
 
 use tch::Tensor;
 
-/// A variance-preserving noise schedule in continuous time.
+/// A noise schedule in continuous time.
+///
+/// The functions given here are those of variance-preserving schedules; others replace every one that says so.
 ///
 /// Every function takes a tensor of times (f32 or f64, any shape) and returns a tensor of the same shape, kind and
 /// device. In f32 the order of operations is that of the DPM-Solver authors' code, because near `t = 0` the rounding
@@ -24,13 +29,36 @@ pub trait NoiseSchedule {
     /// The time at which `log alpha` has the given value.
     fn time_at_log_alpha(&self, log_alpha: &Tensor) -> Tensor;
 
-    /// The rate `beta(t) = -2 d log alpha / dt` at which noise enters (the squared diffusion of the SDE).
+    /// The rate `beta(t) = -2 d log alpha / dt` at which the image fades.
     fn beta(&self, t: &Tensor) -> Tensor;
+
+    /// The rate at which variance enters: the squared diffusion `d sigma² / dt + beta sigma²` of the SDE with these marginals, which
+    /// is `beta` itself if variance is preserved.
+    fn squared_diffusion(&self, t: &Tensor) -> Tensor {
+        self.beta(t)
+    }
+
+    /// The variance of the noise that enters between two times, `sigma² − (alpha / alpha_earlier)² sigma_earlier²` at the later one;
+    /// here for preserved variance.
+    fn added_variance(&self, earlier: &Tensor, later: &Tensor) -> Tensor {
+        1f64 - (self.alpha(later) / self.alpha(earlier)).square()
+    }
+
+    /// The score (the gradient of the log density) that predicted noise stands for, `-noise / sigma`, here for preserved variance; `t`
+    /// is 0-dimensional.
+    fn score(&self, t: &Tensor, noise: &Tensor) -> Tensor {
+        noise * -(1f64 - self.alpha_bar(t)).rsqrt()
+    }
+
+    /// The latest time at which samplers may start that divide by `alpha`: 1, unless no signal is left there.
+    fn last_time(&self) -> f64 {
+        1.0
+    }
 
     /// The time as the network is told it.
     fn network_time(&self, t: &Tensor) -> Tensor;
 
-    /// The training times that uniform numbers in `[0, 1)` stand for, one per sample.
+    /// The training times that numbers in `[0, 1)` stand for, one per sample; uniform numbers give the schedule's own distribution.
     fn training_times(&self, uniform: &[f64]) -> TrainingTimes;
 
     /// `alpha(t)`, the share of the clean image.
@@ -43,32 +71,25 @@ pub trait NoiseSchedule {
         (self.log_alpha(t) * 2.0).exp()
     }
 
-    /// `sigma(t)`, the standard deviation of the noise.
+    /// `sigma(t)`, the standard deviation of the noise; here for preserved variance.
     fn sigma(&self, t: &Tensor) -> Tensor {
         (1f64 - self.alpha_bar(t)).sqrt()
     }
 
-    /// `(sigma / alpha)²`, without the cancellation of `1 - alpha_bar` near `t = 0`.
+    /// `(sigma / alpha)²`; here for preserved variance, without the cancellation of `1 - alpha_bar` near `t = 0`.
     fn noise_to_signal(&self, t: &Tensor) -> Tensor {
         (self.log_alpha(t) * -2.0).expm1()
     }
 
-    /// `lambda(t) = log(alpha / sigma)`, half the log signal-to-noise ratio; falls strictly with time.
+    /// `lambda(t) = log(alpha / sigma)`, half the log signal-to-noise ratio; falls strictly with time. Here for preserved variance.
     fn half_log_snr(&self, t: &Tensor) -> Tensor {
         self.log_alpha(t) - (1f64 - self.alpha_bar(t)).log() * 0.5
     }
 
-    /// The time at which half the log signal-to-noise ratio has the given value.
+    /// The time at which half the log signal-to-noise ratio has the given value; here for preserved variance.
     fn time_at_half_log_snr(&self, half_log_snr: &Tensor) -> Tensor {
         let twice = half_log_snr * -2.0;
         self.time_at_log_alpha(&(twice.zeros_like().logaddexp(&twice) * -0.5))
-    }
-
-    /// The clean image that `x_t` is made of if `noise` is what was added to it.
-    ///
-    /// - `x_t`, `noise`: `[batch, …]`; `t`: 0-dimensional, on the CPU, or of a shape that broadcasts
-    fn x_0(&self, x_t: &Tensor, t: &Tensor, noise: &Tensor) -> Tensor {
-        (x_t - noise * self.sigma(t)) / self.alpha(t)
     }
 }
 

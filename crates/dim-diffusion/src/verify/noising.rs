@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use super::{Check, reference::Reference};
 use crate::{
     DiffusionError,
-    objective::{NoisyBatch, Objective, ObjectiveOptions, epsilon_loss},
+    objective::{LossWeight, NoisyBatch, Objective, ObjectiveOptions, denoising_loss},
     schedule::{ScaledLinear, TrainingTimes, VpSde},
 };
 
@@ -30,7 +30,7 @@ pub(super) fn latent(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Resu
     checks.push(reference.compare("train.f32.xn", &batch.x_t)?);
     checks.push(reference.compare("train.f32.n_passed_to_net", &batch.t)?);
     let network = |x_t: &Tensor, t: &Tensor, _: Option<&Tensor>| Ok(x_t * 0.3 + t.view([-1, 1, 1, 1]) / 1000.0);
-    let loss = epsilon_loss(&network, &batch)?;
+    let loss = denoising_loss(&network, &batch, LossWeight::Uniform)?;
     checks.push(reference.compare("train.lsimple_per_sample", &loss.per_sample)?);
 
     let bf16 = |x: &Tensor| x.to_kind(Kind::BFloat16);
@@ -52,14 +52,17 @@ pub(super) fn vp_sde(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Resu
 }
 
 fn objective(round_time_to_bf16: bool) -> Result<Objective, DiffusionError> {
-    Objective::new(ObjectiveOptions { class_dropout: 0.0, round_time_to_bf16 }, None, 0)
+    Objective::new(ObjectiveOptions { round_time_to_bf16, ..Default::default() }, None, 0)
 }
 
 fn noised(objective: &Objective, times: &TrainingTimes, x_0: &Tensor, noise: &Tensor) -> NoisyBatch {
     NoisyBatch {
         x_t: times.noised(x_0, noise),
         t: objective.time_told(&times.network_time),
+        x_0: x_0.shallow_clone(),
         noise: noise.shallow_clone(),
+        alpha: times.alpha.shallow_clone(),
+        sigma: times.sigma.shallow_clone(),
         class: None,
     }
 }

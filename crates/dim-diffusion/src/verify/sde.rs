@@ -10,7 +10,7 @@ use super::{
     reference::{Reference, TOLERANCE, unusable},
 };
 use crate::{
-    Denoiser, DiffusionError,
+    Denoiser, DiffusionError, Prediction,
     noise::StepNoise,
     sampler::{Equation, EulerMaruyamaOptions, SamplerInputs, drift, euler_maruyama as walk, score},
     schedule::{NoiseSchedule, VpSde},
@@ -35,7 +35,7 @@ pub(super) fn equations(reference: &Reference<'_>, checks: &mut Vec<Check>) -> R
         let tolerance = if time > 0.85 { 5.0 * TOLERANCE } else { TOLERANCE };
         let ode = drift(&schedule, Equation::ProbabilityFlow, x, &t, &score);
         checks.push(reference.compare_within(&key("drift_ode"), &ode, tolerance)?);
-        let x_0 = schedule.x_0(x, &t, &noise);
+        let x_0 = Prediction::Epsilon.x_0(&noise, x, &schedule.alpha(&t), &schedule.sigma(&t));
         checks.push(reference.compare_within(&key("x0_pred"), &x_0, tolerance)?);
     }
     Ok(())

@@ -4,6 +4,7 @@
 mod guidance;
 mod noise;
 mod objective;
+mod prediction;
 mod samplers;
 mod schedules;
 mod truth;

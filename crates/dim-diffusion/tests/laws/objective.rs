@@ -1,14 +1,14 @@
 //! Laws of the training loss.
 
 use dim_diffusion::{
-    DiffusionError,
-    objective::{NoisyBatch, Objective, ObjectiveOptions, epsilon_loss},
-    schedule::{NoiseSchedule, ScaledLinear, VpSde},
+    Denoiser, DiffusionError, Prediction,
+    objective::{LossWeight, NoisyBatch, Objective, ObjectiveOptions, TimeSampling, denoising_loss},
+    schedule::{NoiseSchedule, RectifiedFlow, ScaledLinear, VpSde},
 };
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
 
-use crate::{distance, zeros};
+use crate::{distance, prediction::KINDS, zeros};
 
 const NULL_CLASS: i64 = 10;
 
@@ -17,8 +17,8 @@ fn objective(seed: u64, class_dropout: f64) -> Objective {
     Objective::new(options, Some(NULL_CLASS), seed).unwrap()
 }
 
-fn schedules() -> [Box<dyn NoiseSchedule>; 2] {
-    [Box::new(ScaledLinear::stable_diffusion()), Box::new(VpSde::cifar10())]
+fn schedules() -> [Box<dyn NoiseSchedule>; 3] {
+    [Box::new(ScaledLinear::stable_diffusion()), Box::new(VpSde::cifar10()), Box::new(RectifiedFlow::new(2.0).unwrap())]
 }
 
 fn labels(batch: i64) -> Tensor {
@@ -34,7 +34,10 @@ proptest! {
         cut in 1i64..9,
     ) {
         let cut = cut.min(batch - 1);
-        let objective = objective(seed, 0.5);
+        let time_sampling = TimeSampling::LogitNormal { mean: 0.2, std: 1.5 };
+        for options in [ObjectiveOptions::default(), ObjectiveOptions { time_sampling, ..Default::default() }] {
+        let options = ObjectiveOptions { class_dropout: 0.5, ..options };
+        let objective = Objective::new(options, Some(NULL_CLASS), seed).unwrap();
         let x_0 = Tensor::randn([batch, 2, 3], (Kind::Float, tch::Device::Cpu));
         for schedule in schedules() {
             let draw = |from: i64, to: i64| {
@@ -53,6 +56,7 @@ proptest! {
                 &joined(&|b| b.class.as_ref().unwrap().shallow_clone())
             );
         }
+        }
     }
 
     #[test]
@@ -60,7 +64,7 @@ proptest! {
         let x_0 = Tensor::randn([3, 2, 2], (Kind::Float, tch::Device::Cpu));
         let network = |x: &Tensor, _: &Tensor, _: Option<&Tensor>| Ok(x * 0.5);
         let batch = objective(seed, 0.0).draw(&VpSde::cifar10(), &x_0, None, 0).unwrap();
-        let loss = epsilon_loss(&network, &batch).unwrap();
+        let loss = denoising_loss(&network, &batch, LossWeight::Uniform).unwrap();
         let by_hand = (&batch.noise - &batch.x_t * 0.5).square().mean_dim([1i64, 2].as_slice(), false, Kind::Float);
         prop_assert!(distance(&loss.per_sample, &by_hand) < 1e-6);
         prop_assert!(distance(&loss.mean, &by_hand.mean(Kind::Float)) < 1e-6);
@@ -130,14 +134,14 @@ fn noised_images_keep_their_variance_and_give_back_the_clean_ones() {
 #[test]
 fn half_precision_images_are_noised_in_half_precision() {
     let x_0 = Tensor::randn([4, 3], (Kind::BFloat16, tch::Device::Cpu));
-    let options = ObjectiveOptions { class_dropout: 0.0, round_time_to_bf16: true };
+    let options = ObjectiveOptions { round_time_to_bf16: true, ..Default::default() };
     let objective = Objective::new(options, None, 0).unwrap();
     let drawn = objective.draw(&ScaledLinear::stable_diffusion(), &x_0, None, 0).unwrap();
     assert_eq!((drawn.x_t.kind(), drawn.noise.kind()), (Kind::BFloat16, Kind::BFloat16));
     assert_eq!(drawn.t.kind(), Kind::Float);
     assert_eq!(drawn.t, drawn.t.to_kind(Kind::BFloat16).to_kind(Kind::Float));
     let network = |x: &Tensor, _: &Tensor, _: Option<&Tensor>| Ok(x.shallow_clone());
-    assert_eq!(epsilon_loss(&network, &drawn).unwrap().mean.kind(), Kind::Float);
+    assert_eq!(denoising_loss(&network, &drawn, LossWeight::Uniform).unwrap().mean.kind(), Kind::Float);
 }
 
 #[test]
@@ -151,6 +155,141 @@ fn the_loss_has_the_gradient_of_its_equation() {
     let drawn = objective.draw(&VpSde::cifar10(), &x_0, None, 100).unwrap();
     let by_hand = ((&drawn.x_t * 0.3 - &drawn.noise) * &drawn.x_t * 2.0).mean(Kind::Float);
     assert!(distance(&weight.grad(), &by_hand) < 1e-6);
+}
+
+#[test]
+fn weighted_loss_has_the_gradient_of_its_equation() {
+    let scale = Tensor::from(0.3f32).set_requires_grad(true);
+    let network = |x: &Tensor, _: &Tensor, _: Option<&Tensor>| Ok(x * &scale);
+    let x_0 = Tensor::randn([5, 4], (Kind::Float, tch::Device::Cpu));
+    let loss_weight = LossWeight::MinSnr { gamma: 2.0 };
+    let options = ObjectiveOptions { loss_weight, ..Default::default() };
+    let objective = Objective::new(options, None, 9).unwrap();
+    objective.loss(&network, &VpSde::cifar10(), &x_0, None, 100).unwrap().mean.backward();
+    let drawn = objective.draw(&VpSde::cifar10(), &x_0, None, 100).unwrap();
+    let weights: Vec<f32> =
+        shares(&drawn).iter().map(|(alpha, sigma)| (2.0 / (alpha / sigma).powi(2)).min(1.0) as f32).collect();
+    assert!(weights.iter().any(|weight| *weight < 1.0), "{weights:?}");
+    let weights = Tensor::from_slice(&weights).view([-1, 1]);
+    let by_hand = ((&drawn.x_t * 0.3 - &drawn.noise) * &drawn.x_t * 2.0 * weights).mean(Kind::Float);
+    assert!(distance(&scale.grad(), &by_hand) < 1e-6);
+}
+
+/// A network of some kind for data that are one image, 0.3 everywhere, which it sees `off` too bright.
+struct OneImage<'a> {
+    kind: Prediction,
+    batch: &'a NoisyBatch,
+    off: f64,
+}
+
+const ONE_IMAGE: f64 = 0.3;
+
+impl Denoiser for OneImage<'_> {
+    fn predict(&self, x_t: &Tensor, _: &Tensor, _: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
+        let [alpha, sigma] = [&self.batch.alpha, &self.batch.sigma].map(|share| share.view([-1, 1]));
+        let x_0 = x_t.to_kind(Kind::Double).full_like(ONE_IMAGE + self.off);
+        let noise = (x_t - &x_0 * &alpha) / &sigma;
+        Ok(self.kind.target(&x_0, &noise, &alpha, &sigma))
+    }
+
+    fn prediction(&self) -> Prediction {
+        self.kind
+    }
+}
+
+fn batch_of_one_image(schedule: &dyn NoiseSchedule) -> NoisyBatch {
+    objective(4, 0.0).draw(schedule, &zeros(&[40, 6]).fill_(ONE_IMAGE), None, 0).unwrap()
+}
+
+fn loss(kind: Prediction, batch: &NoisyBatch, off: f64, weight: LossWeight) -> Vec<f64> {
+    let loss = denoising_loss(&OneImage { kind, batch, off }, batch, weight).unwrap();
+    assert!(distance(&loss.mean, &loss.per_sample.mean(Kind::Float)) < 1e-7);
+    Vec::try_from(loss.per_sample.to_kind(Kind::Double)).unwrap()
+}
+
+fn shares(batch: &NoisyBatch) -> Vec<(f64, f64)> {
+    let [alpha, sigma] = [&batch.alpha, &batch.sigma].map(|x| Vec::<f64>::try_from(x.to_kind(Kind::Double)).unwrap());
+    alpha.into_iter().zip(sigma).collect()
+}
+
+#[test]
+fn exact_network_of_every_kind_has_no_loss_and_a_wrong_one_that_of_its_error() {
+    for schedule in schedules() {
+        let batch = batch_of_one_image(&*schedule);
+        for kind in KINDS {
+            for (value, (alpha, sigma)) in loss(kind, &batch, 0.0, LossWeight::Uniform).into_iter().zip(shares(&batch))
+            {
+                // f32 shows where little noise is divided by.
+                assert!(value < 1e-10 * (1.0 + 1.0 / (sigma * sigma)), "{kind}: {value} at {alpha}, {sigma}");
+            }
+            for (value, (alpha, sigma)) in loss(kind, &batch, 0.1, LossWeight::Uniform).into_iter().zip(shares(&batch))
+            {
+                let expected = (0.1 / kind.x_0_per_output(alpha, sigma)).powi(2);
+                assert!((value - expected).abs() < 1e-3 * expected + 1e-5, "{kind}: {value} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn min_snr_makes_one_loss_of_every_kind_of_prediction() {
+    let weight = LossWeight::MinSnr { gamma: 5.0 };
+    for schedule in schedules() {
+        let batch = batch_of_one_image(&*schedule);
+        for kind in KINDS {
+            for (value, (alpha, sigma)) in loss(kind, &batch, 0.1, weight).into_iter().zip(shares(&batch)) {
+                let expected = 0.01 * (alpha / sigma).powi(2).min(5.0);
+                assert!((value - expected).abs() < 2e-3 * expected + 1e-7, "{kind}: {value} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn min_snr_weights_are_those_of_the_paper() {
+    let weight = LossWeight::MinSnr { gamma: 5.0 };
+    for alpha in [0.05, 0.4, 0.9, 0.999_f64] {
+        let sigma = (1.0 - alpha * alpha).sqrt();
+        let snr = (alpha / sigma).powi(2);
+        for (kind, expected) in [
+            (Prediction::XStart, snr.min(5.0)),
+            (Prediction::Epsilon, (5.0 / snr).min(1.0)),
+            (Prediction::Velocity, snr.min(5.0) / (snr + 1.0)),
+        ] {
+            assert!((weight.at(kind, alpha, sigma) - expected).abs() < 1e-12, "{kind} {alpha}");
+        }
+        assert_eq!(LossWeight::Uniform.at(Prediction::Velocity, alpha, sigma), 1.0);
+    }
+    // Without noise there is nothing to learn of it, and no division by it either.
+    assert_eq!([0, 1, 2, 3].map(|kind| weight.at(KINDS[kind], 1.0, 0.0)), [0.0, 5.0, 0.0, 0.0]);
+}
+
+#[test]
+fn logit_normal_times_have_the_stated_moments() {
+    let (mean, std, batch) = (0.7, 0.6, 50_000);
+    let options = ObjectiveOptions { time_sampling: TimeSampling::LogitNormal { mean, std }, ..Default::default() };
+    let objective = Objective::new(options, None, 8).unwrap();
+    let drawn = objective.draw(&RectifiedFlow::new(1.0).unwrap(), &zeros(&[batch, 1]), None, 0).unwrap();
+    let logit = drawn.sigma.logit(None);
+    let standard_error = std / (batch as f64).sqrt();
+    assert!((logit.mean(Kind::Double).double_value(&[]) - mean).abs() < 5.0 * standard_error);
+    assert!((logit.std(true).double_value(&[]) - std).abs() < 5.0 * standard_error);
+    // As far out as can be, a time stays below 1: on discrete steps it would be beyond the last.
+    let far = TimeSampling::LogitNormal { mean: 1e6, std: 1.0 };
+    let objective = Objective::new(ObjectiveOptions { time_sampling: far, ..options }, None, 8).unwrap();
+    let drawn = objective.draw(&ScaledLinear::stable_diffusion(), &zeros(&[4, 1]), None, 0).unwrap();
+    assert_eq!(drawn.t, Tensor::from_slice(&[1000f32; 4]));
+}
+
+#[test]
+fn impossible_weights_and_times_are_refused() {
+    let refused = |options| Objective::new(options, None, 0).unwrap_err().to_string();
+    let weight = |gamma| ObjectiveOptions { loss_weight: LossWeight::MinSnr { gamma }, ..Default::default() };
+    assert_eq!(refused(weight(0.0)), "gamma must be a positive number, but is 0");
+    let time =
+        |mean, std| ObjectiveOptions { time_sampling: TimeSampling::LogitNormal { mean, std }, ..Default::default() };
+    assert_eq!(refused(time(0.0, -1.0)), "std must be a positive number, but is -1");
+    assert_eq!(refused(time(f64::NAN, 1.0)), "mean must be a finite number, but is NaN");
 }
 
 #[test]
@@ -186,6 +325,12 @@ fn wrong_arguments_are_named() {
 #[test]
 fn the_options_are_read_from_configurations() {
     let options: ObjectiveOptions = toml::from_str("class_dropout = 0.1").unwrap();
-    assert_eq!(options, ObjectiveOptions { class_dropout: 0.1, round_time_to_bf16: false });
+    assert_eq!(options, ObjectiveOptions { class_dropout: 0.1, ..Default::default() });
     assert!(toml::from_str::<ObjectiveOptions>("dropout = 0.1").is_err());
+    let read = |text| toml::from_str::<ObjectiveOptions>(text);
+    assert_eq!(read("loss_weight = { min_snr = {} }").unwrap().loss_weight, LossWeight::MinSnr { gamma: 5.0 });
+    assert_eq!(read("loss_weight = 'uniform'").unwrap(), ObjectiveOptions::default());
+    let flow = read("time_sampling = { logit_normal = { mean = 0.5 } }").unwrap();
+    assert_eq!(flow.time_sampling, TimeSampling::LogitNormal { mean: 0.5, std: 1.0 });
+    assert!(read("time_sampling = { logit_normal = { sd = 0.5 } }").is_err());
 }

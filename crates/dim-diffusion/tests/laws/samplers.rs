@@ -6,10 +6,11 @@ use dim_diffusion::{
     DiffusionError,
     noise::{NoiseStream, SampleNoise},
     sampler::{
-        DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, Equation, EulerMaruyamaOptions,
-        Parametrization, Sampler, SamplerInputs, unobserved,
+        AncestralOptions, DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, Equation,
+        EulerMaruyamaOptions, FlowOptions, Parametrization, Sampler, SamplerInputs, Spacing, StepVariance,
+        UniPcOptions, unobserved,
     },
-    schedule::{NoiseSchedule, ScaledLinear, VpSde},
+    schedule::{NoiseSchedule, RectifiedFlow, ScaledLinear, VpSde},
 };
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
@@ -20,7 +21,7 @@ fn network(x: &Tensor, t: &Tensor, _: Option<&Tensor>) -> Result<Tensor, Diffusi
     Ok((x * 1.5).sin() + t.view([-1, 1]) / 1000.0)
 }
 
-fn samplers(steps: usize) -> [Sampler; 8] {
+fn samplers(steps: usize) -> [Sampler; 13] {
     let noise_prediction = Parametrization::Noise;
     [
         Sampler::DpmSolver(DpmSolverOptions { steps, ..Default::default() }),
@@ -37,6 +38,16 @@ fn samplers(steps: usize) -> [Sampler; 8] {
         Sampler::Ddim(DdimOptions { steps, ..Default::default() }),
         Sampler::Ddim(DdimOptions { steps, eta: 0.7, ..Default::default() }),
         Sampler::EulerMaruyama(EulerMaruyamaOptions { steps, ..Default::default() }),
+        Sampler::UniPc(UniPcOptions { steps, ..Default::default() }),
+        Sampler::UniPc(UniPcOptions { steps, order: 3, lower_order_final: false, ..Default::default() }),
+        Sampler::Flow(FlowOptions { steps, t_end: 1e-3, ..Default::default() }),
+        Sampler::Ancestral(AncestralOptions { steps, ..Default::default() }),
+        Sampler::Ancestral(AncestralOptions {
+            steps,
+            variance: StepVariance::Added,
+            spacing: Spacing::LogSnr,
+            ..Default::default()
+        }),
     ]
 }
 
@@ -61,6 +72,39 @@ proptest! {
             let by_dpm = Sampler::DpmSolver(options).sample(&inputs, &mut unobserved).unwrap();
             prop_assert!(distance(&by_ddim, &by_dpm) < 1e-9);
         }
+    }
+
+    #[test]
+    fn ancestral_sampling_is_ddim_at_eta_1(seed: u64, steps in 1usize..40, on: usize) {
+        let schedules: [Box<dyn NoiseSchedule>; 3] = [
+            Box::new(ScaledLinear::stable_diffusion()),
+            Box::new(VpSde::cifar10()),
+            Box::new(RectifiedFlow::new(2.0).unwrap()),
+        ];
+        let x = start(seed, &[0, 1], Kind::Double);
+        let noise = SampleNoise::new(NoiseStream::new(seed, "steps"), vec![0, 1]);
+        let schedule = &*schedules[on % 3];
+        let inputs = SamplerInputs { denoiser: &network, schedule, x: &x, class: None, noise: Some(&noise) };
+        let run = |sampler: Sampler| sampler.sample(&inputs, &mut unobserved).unwrap();
+        let by_ddim = run(Sampler::Ddim(DdimOptions { steps, eta: 1.0, ..Default::default() }));
+        let ancestral = run(Sampler::Ancestral(AncestralOptions { steps, ..Default::default() }));
+        // The states grow where a network as wrong as this one is divided by little signal.
+        prop_assert!(distance(&by_ddim, &ancestral) < 1e-9 * by_ddim.abs().max().double_value(&[]).max(1.0));
+    }
+
+    #[test]
+    fn first_order_on_noise_levels_is_ddim_on_their_times(seed: u64, steps in 1usize..40) {
+        // Euler's method on noise levels and on straight paths takes the same steps: both hold image and noise still.
+        let schedule = ScaledLinear::stable_diffusion();
+        let x = start(seed, &[0, 1], Kind::Double);
+        let inputs = SamplerInputs { denoiser: &network, schedule: &schedule, x: &x, class: None, noise: None };
+        let run = |sampler: Sampler| sampler.sample(&inputs, &mut unobserved).unwrap();
+        let by_ddim = run(Sampler::Ddim(DdimOptions { steps, ..Default::default() }));
+        let by_flow = run(Sampler::Flow(FlowOptions { steps, t_end: 1e-3, ..Default::default() }));
+        prop_assert!(distance(&by_ddim, &by_flow) < 1e-9);
+        let unipc = UniPcOptions { steps: 1, spacing: Spacing::Time, ..Default::default() };
+        let one_step = run(Sampler::Ddim(DdimOptions { steps: 1, ..Default::default() }));
+        prop_assert!(distance(&one_step, &run(Sampler::UniPc(unipc))) < 1e-9);
     }
 
     #[test]
@@ -92,6 +136,24 @@ proptest! {
             let parts = Tensor::cat(&[run(&samples[..cut]), run(&samples[cut..])], 0);
             prop_assert!(distance(&run(&samples), &parts) < 1e-12);
         }
+    }
+}
+
+#[test]
+fn seed_decides_every_bit() {
+    let schedule = ScaledLinear::stable_diffusion();
+    let x = start(0, &[0, 1], Kind::Float);
+    for sampler in samplers(9) {
+        let run = |seed| {
+            let noise = SampleNoise::new(NoiseStream::new(seed, "steps"), vec![0, 1]);
+            let inputs =
+                SamplerInputs { denoiser: &network, schedule: &schedule, x: &x, class: None, noise: Some(&noise) };
+            sampler.sample(&inputs, &mut unobserved).unwrap()
+        };
+        assert_eq!(run(5), run(5), "{sampler:?}");
+        let deterministic = run(5) == run(6);
+        let without_noise = SamplerInputs { denoiser: &network, schedule: &schedule, x: &x, class: None, noise: None };
+        assert_eq!(deterministic, sampler.sample(&without_noise, &mut unobserved).is_ok(), "{sampler:?}");
     }
 }
 
@@ -173,6 +235,13 @@ fn impossible_options_are_refused() {
     assert_eq!(eta.validate().unwrap_err().to_string(), "eta must be 0 to 1, but is 1.5");
     let one = Sampler::EulerMaruyama(EulerMaruyamaOptions { steps: 1, ..Default::default() });
     assert!(one.validate().unwrap_err().to_string().starts_with("steps must be at least 2"));
+    let refused = |sampler: Sampler| sampler.validate().unwrap_err().to_string();
+    let unipc = |order| Sampler::UniPc(UniPcOptions { order, ..Default::default() });
+    assert_eq!(refused(unipc(4)), "order must be 1, 2 or 3, but is 4");
+    let flow = |order, t_end| Sampler::Flow(FlowOptions { order, t_end, ..Default::default() });
+    assert_eq!(refused(flow(3, 0.0)), "order must be 1 or 2, but is 3");
+    assert_eq!(refused(flow(1, -0.1)), "t_end must be 0 or more and below t_start = 1, but is -0.1");
+    assert_eq!(refused(flow(1, 1.0)), "t_end must be 0 or more and below t_start = 1, but is 1");
     let early = Sampler::Ddim(DdimOptions { t_end: 1e-7, ..Default::default() });
     let error = watch(&early, None).0.unwrap_err().to_string();
     assert!(error.starts_with("t_end must be late enough"), "{error}");
@@ -191,7 +260,7 @@ fn wrong_inputs_are_named() {
             SamplerInputs { denoiser: &ClassNetwork, schedule: &schedule, x, class: class.as_ref(), noise: None };
         sampler.sample(&inputs, &mut unobserved).map_err(|error| error.to_string())
     };
-    let [dpm, _, _, _, _, ddim, stochastic, euler] = samplers(4);
+    let [dpm, _, _, _, _, ddim, stochastic, euler, _, _, _, ancestral, _] = samplers(4);
     let x = zeros(&[2, 3]);
     assert!(run(&x, Some(&[0, 4]), &dpm).is_ok());
     assert!(run(&x, Some(&[0, 4]), &ddim).is_ok());
@@ -204,7 +273,7 @@ fn wrong_inputs_are_named() {
     assert!(run(&zeros(&[0, 3]), Some(&[]), &dpm).unwrap_err().starts_with("x must have the shape"));
     let half = x.to_kind(Kind::BFloat16);
     assert!(run(&half, Some(&[0, 0]), &dpm).unwrap_err().starts_with("x must hold f32 or f64"));
-    for sampler in [&stochastic, &euler] {
+    for sampler in [&stochastic, &euler, &ancestral] {
         let error = run(&x, Some(&[0, 0]), sampler).unwrap_err();
         assert!(error.starts_with("noise is missing"), "{error}");
     }
@@ -230,4 +299,30 @@ fn samplers_are_read_from_configurations() {
     let unknown = read("algorithm = 'ddim'\nstep = 20").unwrap_err().to_string();
     assert!(unknown.contains("step"), "{unknown}");
     assert!(read("algorithm = 'heun'").is_err());
+}
+
+#[test]
+fn flow_reaches_clean_images_and_calls_no_network_for_them() {
+    let schedules: [Box<dyn NoiseSchedule>; 2] =
+        [Box::new(ScaledLinear::stable_diffusion()), Box::new(RectifiedFlow::new(3.0).unwrap())];
+    let x = start(3, &[0, 1], Kind::Float);
+    for schedule in &schedules {
+        for order in [1, 2] {
+            let calls = RefCell::new(Vec::new());
+            let counting = |x: &Tensor, t: &Tensor, class: Option<&Tensor>| {
+                calls.borrow_mut().push(t.double_value(&[0]));
+                network(x, t, class)
+            };
+            let inputs = SamplerInputs { denoiser: &counting, schedule: &**schedule, x: &x, class: None, noise: None };
+            let sampler = Sampler::Flow(FlowOptions { steps: 5, order, ..Default::default() });
+            let mut last = f64::NAN;
+            let image = sampler.sample(&inputs, &mut |step| {
+                last = step.t;
+                ControlFlow::Continue(())
+            });
+            assert!(image.unwrap().isfinite().all().int64_value(&[]) == 1);
+            assert_eq!((last, calls.borrow().len()), (0.0, sampler.evaluations()));
+            assert!(calls.borrow().iter().all(|time| *time > 0.0), "{calls:?}");
+        }
+    }
 }

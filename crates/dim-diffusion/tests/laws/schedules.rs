@@ -1,17 +1,26 @@
 //! Laws of the schedules.
 
-use dim_diffusion::schedule::{NoiseSchedule, ScaledLinear, VpSde};
+use dim_diffusion::{
+    Prediction,
+    schedule::{NoiseSchedule, RectifiedFlow, ScaledLinear, VpSde},
+};
 use proptest::prelude::*;
 use tch::{Kind, Tensor};
 
 use crate::distance;
 
-fn schedules() -> [Box<dyn NoiseSchedule>; 3] {
+/// Those that preserve variance.
+fn preserving() -> [Box<dyn NoiseSchedule>; 3] {
     [
         Box::new(ScaledLinear::stable_diffusion()),
         Box::new(ScaledLinear::new(1e-4, 0.02, 1000).unwrap()),
         Box::new(VpSde::cifar10()),
     ]
+}
+
+fn schedules() -> Vec<Box<dyn NoiseSchedule>> {
+    let flow = |shift| Box::new(RectifiedFlow::new(shift).unwrap()) as Box<dyn NoiseSchedule>;
+    preserving().into_iter().chain([flow(1.0), flow(3.0), flow(0.5)]).collect()
 }
 
 fn falls_strictly(values: &Tensor) -> bool {
@@ -48,14 +57,63 @@ proptest! {
     #[test]
     fn variance_is_preserved(t in 1e-3..1.0f64) {
         let t = Tensor::from(t);
-        for schedule in schedules() {
+        for schedule in preserving() {
             let (alpha, sigma) = (schedule.alpha(&t), schedule.sigma(&t));
             let variance = alpha.square() + sigma.square();
             prop_assert!((variance.double_value(&[]) - 1.0).abs() < 1e-14);
-            prop_assert!(distance(&schedule.alpha_bar(&t), &alpha.square()) < 1e-14);
-            let log_ratio = (alpha / sigma).log();
-            prop_assert!(distance(&schedule.half_log_snr(&t), &log_ratio) < 1e-10);
         }
+    }
+
+    #[test]
+    fn functions_of_one_schedule_agree(t in 1e-3..0.999f64, noise in -3.0..3.0f64) {
+        let (t, noise) = (Tensor::from(t), Tensor::from(noise));
+        for schedule in schedules() {
+            let (alpha, sigma) = (schedule.alpha(&t), schedule.sigma(&t));
+            prop_assert!(distance(&schedule.alpha_bar(&t), &alpha.square()) < 1e-14);
+            prop_assert!(distance(&schedule.log_alpha(&t), &alpha.log()) < 1e-12);
+            prop_assert!(distance(&schedule.half_log_snr(&t), &(&alpha / &sigma).log()) < 1e-10);
+            prop_assert!(distance(&(schedule.noise_to_signal(&t) / (&sigma / &alpha).square()), &Tensor::from(1.0)) < 1e-9);
+            prop_assert!(distance(&(schedule.score(&t, &noise) * &sigma), &-noise.shallow_clone()) < 1e-12);
+            prop_assert!(distance(&schedule.time_at_log_alpha(&schedule.log_alpha(&t)), &t) < 1e-9);
+        }
+    }
+
+    #[test]
+    fn variance_is_added_at_the_rate_of_the_squared_diffusion(t in 0.002..0.99f64) {
+        let half_width = 1e-6;
+        let t = (t * 1000.0).floor() / 1000.0 + 5e-4; // between two knots
+        let [before, at, after] = [t - half_width, t, t + half_width].map(Tensor::from);
+        for schedule in schedules() {
+            let rate = (schedule.added_variance(&before, &after) / (2.0 * half_width)).double_value(&[]);
+            let expected = schedule.squared_diffusion(&at).double_value(&[]);
+            // What fades again within the interval is of second order.
+            let fading = schedule.beta(&at).double_value(&[]) * half_width;
+            prop_assert!((rate - expected).abs() < (2.0 * fading + 1e-6) * expected.max(1.0), "{rate} {expected}");
+        }
+    }
+
+    #[test]
+    fn variance_adds_up(times in proptest::array::uniform3(1e-3..0.99f64)) {
+        let mut times = times;
+        times.sort_by(f64::total_cmp);
+        let [s, between, t] = times.map(Tensor::from);
+        for schedule in schedules() {
+            let kept = (schedule.alpha(&t) / schedule.alpha(&between)).square();
+            let sum = schedule.added_variance(&s, &between) * kept + schedule.added_variance(&between, &t);
+            prop_assert!(distance(&sum, &schedule.added_variance(&s, &t)) < 1e-12);
+        }
+    }
+
+    #[test]
+    fn shift_multiplies_the_odds_of_noise(t in 1e-3..0.999f64, shift in 0.1..10.0f64) {
+        let odds = |shift: f64| {
+            let schedule = RectifiedFlow::new(shift).unwrap();
+            let sigma = schedule.sigma(&Tensor::from(t)).double_value(&[]);
+            assert!((schedule.network_time(&Tensor::from(t)).double_value(&[]) - 1000.0 * sigma).abs() < 1e-9);
+            assert!(schedule.alpha(&Tensor::from(schedule.last_time())).double_value(&[]) > 0.9e-3);
+            sigma / (1.0 - sigma)
+        };
+        prop_assert!((odds(shift) / odds(1.0) - shift).abs() < 1e-9 * shift);
     }
 
     #[test]
@@ -77,7 +135,7 @@ proptest! {
         let (t, x_0, noise) = (Tensor::from(t), Tensor::from(x), Tensor::from(noise));
         for schedule in schedules() {
             let x_t = schedule.alpha(&t) * &x_0 + schedule.sigma(&t) * &noise;
-            prop_assert!(distance(&schedule.x_0(&x_t, &t, &noise), &x_0) < 1e-10);
+            prop_assert!(distance(&Prediction::Epsilon.x_0(&noise, &x_t, &schedule.alpha(&t), &schedule.sigma(&t)), &x_0) < 1e-10);
         }
     }
 
@@ -141,4 +199,21 @@ fn impossible_schedules_are_refused() {
     assert!(VpSde::new(0.0, 20.0, 999.0).is_err());
     assert!(VpSde::new(0.1, 0.05, 999.0).is_err());
     assert!(VpSde::new(0.1, 20.0, 0.0).is_err());
+}
+
+#[test]
+fn flows_of_impossible_shift_are_refused() {
+    for shift in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let error = RectifiedFlow::new(shift).unwrap_err().to_string();
+        assert!(error.starts_with("time_shift must be a positive number"), "{error}");
+    }
+}
+
+#[test]
+fn flow_training_tells_the_network_how_much_noise_there_is() {
+    let times = RectifiedFlow::new(3.0).unwrap().training_times(&[0.0, 0.25, 0.5]);
+    let expected = Tensor::from_slice(&[0.0, 0.5, 0.75]);
+    assert!(distance(&times.sigma, &expected) < 1e-15);
+    assert!(distance(&times.alpha, &(1.0 - &expected)) < 1e-15);
+    assert_eq!(times.network_time, Tensor::from_slice(&[0.0f32, 500.0, 750.0]));
 }

@@ -8,16 +8,18 @@
 use std::ops::ControlFlow;
 
 use dim_diffusion::{
-    DiffusionError,
+    Denoiser, DiffusionError, Prediction,
     noise::{NoiseStream, SampleNoise, StepNoise},
     sampler::{
-        DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, Equation, EulerMaruyamaOptions,
-        Parametrization, Sampler, SamplerInputs, Spacing,
+        AncestralOptions, DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, Equation,
+        EulerMaruyamaOptions, FlowOptions, Parametrization, Sampler, SamplerInputs, Spacing, StepVariance,
+        UniPcOptions, Weighting,
     },
-    schedule::{NoiseSchedule, ScaledLinear, VpSde},
-    verify::GaussianDenoiser,
+    schedule::{NoiseSchedule, RectifiedFlow, ScaledLinear, VpSde},
 };
 use tch::{Device, Kind, Tensor};
+
+use crate::{distance, prediction::KINDS};
 
 const MEAN: f64 = 0.7;
 const DEVIATION: f64 = 0.4;
@@ -26,15 +28,54 @@ const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 struct Problem {
     name: &'static str,
     schedule: Box<dyn NoiseSchedule>,
-    time_scale: f64,
+    /// The schedule's time that a network time stands for.
+    time: fn(f64) -> f64,
+    prediction: Prediction,
+    mean: f64,
+    deviation: f64,
 }
 
+impl Problem {
+    fn new(name: &'static str, schedule: impl NoiseSchedule + 'static, time: fn(f64) -> f64) -> Self {
+        let prediction = Prediction::Epsilon;
+        Self { name, schedule: Box::new(schedule), time, prediction, mean: MEAN, deviation: DEVIATION }
+    }
+}
+
+/// On schedules that preserve variance, with networks that predict the noise.
 fn problems() -> [Problem; 2] {
-    let sd = Box::new(ScaledLinear::stable_diffusion());
     [
-        Problem { name: "scaled linear", schedule: sd, time_scale: 1000.0 },
-        Problem { name: "VP-SDE", schedule: Box::new(VpSde::cifar10()), time_scale: 999.0 },
+        Problem::new("scaled linear", ScaledLinear::stable_diffusion(), |time| time / 1000.0),
+        Problem::new("VP-SDE", VpSde::cifar10(), |time| time / 999.0),
     ]
+}
+
+/// With networks that predict the velocity of straight paths.
+fn flows() -> [Problem; 2] {
+    let flow = |shift| RectifiedFlow::new(shift).unwrap();
+    let straight = Problem::new("flow", flow(1.0), |time| time / 1000.0);
+    // The inverse of sigma = 3 t / (1 + 2 t).
+    let shifted = Problem::new("shifted flow", flow(3.0), |time| time / (3000.0 - 2.0 * time));
+    [straight, shifted].map(|problem| Problem { prediction: Prediction::Flow, ..problem })
+}
+
+/// The exact denoiser of Gaussian data.
+struct Exact<'a>(&'a Problem);
+
+impl Denoiser for Exact<'_> {
+    fn predict(&self, x_t: &Tensor, t: &Tensor, _: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
+        let Problem { schedule, time, prediction, mean, deviation, .. } = self.0;
+        let t = Tensor::from(time(t.to_kind(Kind::Double).double_value(&[0])));
+        let (alpha, sigma) = (schedule.alpha(&t), schedule.sigma(&t));
+        let variance = alpha.square() * (deviation * deviation) + sigma.square();
+        let off = (x_t - &alpha * *mean) / variance;
+        let (x_0, noise) = (&off * &alpha * (deviation * deviation) + *mean, off * &sigma);
+        Ok(prediction.target(&x_0, &noise, &alpha, &sigma))
+    }
+
+    fn prediction(&self) -> Prediction {
+        self.0.prediction
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,21 +106,28 @@ impl StepNoise for OneHot {
 impl Problem {
     /// The distribution of noisy data at time `t`.
     fn at(&self, t: f64) -> Gaussian {
-        let alpha_bar = self.schedule.alpha_bar(&Tensor::from(t)).double_value(&[]);
-        let variance = alpha_bar * DEVIATION * DEVIATION + 1.0 - alpha_bar;
-        Gaussian { mean: alpha_bar.sqrt() * MEAN, variance }
+        let t = Tensor::from(t);
+        let alpha = self.schedule.alpha(&t).double_value(&[]);
+        let sigma = self.schedule.sigma(&t).double_value(&[]);
+        Gaussian { mean: alpha * self.mean, variance: (alpha * self.deviation).powi(2) + sigma * sigma }
     }
 
-    /// The state at `t_end` when `sampler` starts from `x`; a last step beyond `t_end` is left out.
+    /// Where the sampler really starts: no later than there is signal, unless it can do without.
+    fn t_start(&self, sampler: &Sampler) -> f64 {
+        match sampler {
+            Sampler::Flow(_) if self.prediction != Prediction::Epsilon => sampler.t_start(),
+            _ => sampler.t_start().min(self.schedule.last_time()),
+        }
+    }
+
+    /// The state at `t_end` when `sampler` starts from `x`; a last step from there to 0 is left out.
     fn run(&self, sampler: &Sampler, x: &Tensor, noise: &dyn StepNoise) -> Tensor {
-        let mean = Tensor::from_slice(&[MEAN]);
         let schedule = self.schedule.as_ref();
-        let denoiser = GaussianDenoiser::new(schedule, self.time_scale, &mean, DEVIATION);
-        let inputs = SamplerInputs { denoiser: &denoiser, schedule, x, class: None, noise: Some(noise) };
+        let inputs = SamplerInputs { denoiser: &Exact(self), schedule, x, class: None, noise: Some(noise) };
         let mut at_t_end = x.shallow_clone();
         let _ = sampler
             .sample(&inputs, &mut |step| {
-                if step.t > 0.0 {
+                if step.t >= sampler.t_end() - 1e-9 {
                     at_t_end = step.x.shallow_clone();
                 }
                 ControlFlow::Continue(())
@@ -99,7 +147,7 @@ impl Problem {
 
     /// How far the sampler's map is from the exact flow of the probability-flow ODE.
     fn flow_error(&self, sampler: &Sampler) -> f64 {
-        let (from, to) = (self.at(sampler.t_start()), self.at(sampler.t_end()));
+        let (from, to) = (self.at(self.t_start(sampler)), self.at(sampler.t_end()));
         let gain = (to.variance / from.variance).sqrt();
         let offset = to.mean - gain * from.mean;
         let found = self.response(sampler);
@@ -109,7 +157,7 @@ impl Problem {
 
     /// The errors of mean and variance if the sampler starts from the exact distribution.
     fn moment_errors(&self, sampler: &Sampler) -> [f64; 2] {
-        let (from, to) = (self.at(sampler.t_start()), self.at(sampler.t_end()));
+        let (from, to) = (self.at(self.t_start(sampler)), self.at(sampler.t_end()));
         let found = self.response(sampler).of(from);
         [(found.mean - to.mean).abs(), (found.variance - to.variance).abs()]
     }
@@ -134,6 +182,9 @@ impl Times for Sampler {
         match self {
             Sampler::DpmSolver(options) => options.t_start,
             Sampler::DpmMultistep(options) => options.t_start,
+            Sampler::UniPc(options) => options.t_start,
+            Sampler::Flow(options) => options.t_start,
+            Sampler::Ancestral(options) => options.t_start,
             Sampler::Edm(options) => options.t_start,
             Sampler::Ddim(options) => options.t_start,
             Sampler::EulerMaruyama(options) => options.t_start,
@@ -144,6 +195,9 @@ impl Times for Sampler {
         match self {
             Sampler::DpmSolver(options) => options.t_end,
             Sampler::DpmMultistep(options) => options.t_end,
+            Sampler::UniPc(options) => options.t_end,
+            Sampler::Flow(options) => options.t_end,
+            Sampler::Ancestral(options) => options.t_end,
             Sampler::Edm(options) => options.t_end,
             Sampler::Ddim(options) => options.t_end,
             Sampler::EulerMaruyama(options) => options.t_end,
@@ -221,6 +275,90 @@ fn multistep_and_edm_errors_fall_at_their_order() {
 }
 
 #[test]
+fn unipc_errors_fall_faster_than_its_order() {
+    for problem in problems().into_iter().chain(flows()) {
+        for weighting in [Weighting::Bh1, Weighting::Bh2] {
+            let error = |steps, order| {
+                let (lower_order_final, t_start) = (false, 0.9);
+                let options = UniPcOptions {
+                    steps,
+                    order,
+                    weighting,
+                    lower_order_final,
+                    t_start,
+                    t_end: 0.05,
+                    ..Default::default()
+                };
+                problem.flow_error(&Sampler::UniPc(options))
+            };
+            // The corrector adds one order.
+            for (order, steps) in [(1, [200, 400]), (2, [100, 200])] {
+                let name = format!("{}, UniPC {order}, {weighting:?}", problem.name);
+                assert_order(&name, order as f64 + 1.0, steps, |steps| error(steps, order));
+            }
+            // With a third image, too, but for the first step, which has one image and leaves an error of third order.
+            let errors = [100, 200].map(|steps| error(steps, 3));
+            let observed = observed_order([100, 200], errors);
+            println!("{}, UniPC 3, {weighting:?}: order {observed:.3}, errors {errors:?}", problem.name);
+            assert!(observed > 2.9 && errors[1] < 0.1 * error(200, 2), "order {observed}, errors {errors:?}");
+        }
+    }
+}
+
+#[test]
+fn flow_errors_fall_at_their_order_on_every_schedule() {
+    for problem in problems().into_iter().chain(flows()) {
+        for (order, steps) in [(1, [400, 800]), (2, [200, 400])] {
+            for t_end in [0.05, 0.0] {
+                let name = format!("{}, flow {order} to {t_end}", problem.name);
+                if t_end == 0.0 && problem.prediction != Prediction::Flow {
+                    continue; // interpolated schedules have no numbers there to compare with
+                }
+                assert_order(&name, order as f64, steps, |steps| {
+                    problem.flow_error(&Sampler::Flow(FlowOptions { steps, order, t_end, ..Default::default() }))
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn straight_paths_of_one_image_need_one_step() {
+    let one_image = |problem: Problem| Problem { deviation: 0.0, ..problem };
+    for problem in flows().map(one_image) {
+        let found = problem.response(&Sampler::Flow(FlowOptions { steps: 1, ..Default::default() }));
+        assert!((found.offset - MEAN).abs() < 1e-14 && found.gain.abs() < 1e-14, "{} {}", found.offset, found.gain);
+    }
+}
+
+#[test]
+fn ancestral_sampling_is_exact_for_the_data_that_its_variance_is_meant_for() {
+    for (variance, deviation) in [(StepVariance::Posterior, 0.0), (StepVariance::Added, 1.0)] {
+        for problem in problems() {
+            let problem = Problem { deviation, ..problem };
+            for steps in [1, 2, 7] {
+                let options = AncestralOptions { steps, variance, ..Default::default() };
+                let [mean, variance] = problem.moment_errors(&Sampler::Ancestral(options));
+                assert!(mean < 1e-12 && variance < 1e-12, "{}, {options:?}: {mean} {variance}", problem.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn ancestral_sampling_reaches_the_variance_at_first_order() {
+    for problem in problems().into_iter().chain(flows()) {
+        for variance in [StepVariance::Posterior, StepVariance::Added] {
+            let name = format!("{}, ancestral, {variance:?}", problem.name);
+            assert_order(&name, 1.0, [400, 800], |steps| {
+                let options = AncestralOptions { steps, variance, t_start: 0.9, t_end: 0.05, ..Default::default() };
+                problem.moment_errors(&Sampler::Ancestral(options))[1]
+            });
+        }
+    }
+}
+
+#[test]
 fn stochastic_multistep_reaches_mean_and_variance_at_its_order() {
     for problem in problems() {
         for (moment, name) in ["mean", "variance"].iter().enumerate() {
@@ -264,12 +402,86 @@ fn stochastic_samplers_reach_mean_and_variance_at_first_order() {
 }
 
 #[test]
+fn samplers_of_noise_levels_keep_their_order_on_straight_paths() {
+    for problem in flows() {
+        // From 0.9: closer to pure noise the log SNR changes so fast that more steps are needed than a test has time for.
+        let ends = |steps, order| DpmSolverOptions { steps, order, t_start: 0.9, t_end: 0.05, ..Default::default() };
+        for (order, steps) in [(1, [400, 800]), (2, [200, 400]), (3, [602, 1202])] {
+            for parametrization in [Parametrization::Data, Parametrization::Noise] {
+                let name = format!("{}, DPM-Solver {order}, {parametrization:?}", problem.name);
+                assert_order(&name, order as f64, steps, |steps| {
+                    let options = DpmSolverOptions { parametrization, ..ends(steps, order) };
+                    problem.flow_error(&Sampler::DpmSolver(options))
+                });
+            }
+        }
+        for order in [1, 2] {
+            assert_order(&format!("{}, multistep {order}", problem.name), order as f64, [400, 800], |steps| {
+                let options = DpmMultistepOptions { steps, order, t_end: 0.05, ..Default::default() };
+                problem.flow_error(&Sampler::DpmMultistep(options))
+            });
+            assert_order(&format!("{}, EDM {order}", problem.name), order as f64, [400, 800], |steps| {
+                let options = EdmOptions { steps, order, t_end: 0.05, ..Default::default() };
+                problem.flow_error(&Sampler::Edm(options))
+            });
+        }
+        assert_order(&format!("{}, DDIM", problem.name), 1.0, [400, 800], |steps| {
+            problem.flow_error(&Sampler::Ddim(DdimOptions { steps, t_end: 0.05, ..Default::default() }))
+        });
+    }
+}
+
+#[test]
+fn stochastic_samplers_reach_mean_and_variance_on_straight_paths() {
+    for problem in flows() {
+        let name = |sampler: &str| format!("{}, {sampler}, variance", problem.name);
+        assert_order(&name("DDIM"), 1.0, [200, 400], |steps| {
+            let options = DdimOptions { steps, eta: 1.0, t_end: 0.05, ..Default::default() };
+            problem.moment_errors(&Sampler::Ddim(options))[1]
+        });
+        // The image fades infinitely fast at the start of straight paths, where explicit steps are not stable.
+        assert_order(&name("Euler–Maruyama"), 1.0, [400, 800], |steps| {
+            let options = EulerMaruyamaOptions { steps, t_start: 0.9, t_end: 0.05, ..Default::default() };
+            problem.moment_errors(&Sampler::EulerMaruyama(options))[1]
+        });
+    }
+}
+
+#[test]
+fn what_the_network_predicts_makes_no_difference() {
+    let samplers = [
+        Sampler::DpmSolver(DpmSolverOptions { steps: 11, ..Default::default() }),
+        Sampler::DpmMultistep(DpmMultistepOptions { steps: 11, stochastic: true, ..Default::default() }),
+        Sampler::Edm(EdmOptions { steps: 7, ..Default::default() }),
+        Sampler::UniPc(UniPcOptions { steps: 11, order: 3, ..Default::default() }),
+        // Not from pure noise, of which predicted noise tells no image.
+        Sampler::Flow(FlowOptions { steps: 7, order: 2, t_start: 0.9, ..Default::default() }),
+        Sampler::Ancestral(AncestralOptions { steps: 11, ..Default::default() }),
+        Sampler::Ddim(DdimOptions { steps: 11, eta: 0.5, ..Default::default() }),
+        Sampler::EulerMaruyama(EulerMaruyamaOptions { steps: 11, t_start: 0.9, ..Default::default() }),
+    ];
+    let x = NoiseStream::new(1, "start").normal(&[0, 1], &[1, 4, 4], Device::Cpu).unwrap().to_kind(Kind::Double);
+    let noise = SampleNoise::new(NoiseStream::new(1, "steps"), vec![0, 1]);
+    for mut problem in problems().into_iter().chain(flows()) {
+        for sampler in &samplers {
+            let expected = problem.run(sampler, &x, &noise);
+            for prediction in KINDS {
+                problem.prediction = prediction;
+                let found = problem.run(sampler, &x, &noise);
+                let error = distance(&found, &expected);
+                assert!(error < 1e-9, "{}, {prediction}, {sampler:?}: {error}", problem.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn default_samplers_reproduce_mean_and_variance() {
     let data = DpmSolverOptions::default();
     let noise = DpmSolverOptions { parametrization: Parametrization::Noise, ..data };
     let ancestral = DdimOptions { eta: 1.0, ..Default::default() };
     // How far 50 uniform times (1000 for Euler–Maruyama) leave the variance, 0.16, off: the last step, from t = 0.02
-    // or 0.04 straight to 0.001, sees it all. The multistep solver takes 25 calls, Heun's method 36, of
+    // or 0.04 straight to 0.001, sees it all. The multistep solver takes 25 calls, UniPC 20, ancestral sampling 250, Heun's method 36, of
     // which the VP-SDE, whose noise is ten times as large at the start, leaves fewer for the end.
     let samplers = [
         (Sampler::DpmSolver(data), 0.007),
@@ -278,6 +490,8 @@ fn default_samplers_reproduce_mean_and_variance() {
         (Sampler::DpmMultistep(DpmMultistepOptions::default()), 0.003),
         (Sampler::Edm(EdmOptions::default()), 0.021),
         (Sampler::Ddim(ancestral), 0.04),
+        (Sampler::UniPc(UniPcOptions::default()), 0.003),
+        (Sampler::Ancestral(AncestralOptions::default()), 0.012),
         (Sampler::EulerMaruyama(EulerMaruyamaOptions::default()), 0.001),
     ];
     for problem in problems() {
@@ -304,6 +518,7 @@ fn samples_drawn_with_real_noise_have_the_predicted_mean_and_variance() {
             Sampler::Ddim(DdimOptions { steps: 30, eta: 0.5, ..Default::default() }),
             Sampler::DpmSolver(DpmSolverOptions { steps: 20, ..Default::default() }),
             Sampler::DpmMultistep(DpmMultistepOptions { steps: 30, stochastic: true, ..Default::default() }),
+            Sampler::Ancestral(AncestralOptions { steps: 30, ..Default::default() }),
         ] {
             let predicted = problem.response(&sampler).of(Gaussian { mean: 0.0, variance: 1.0 });
             let drawn = problem.run(&sampler, &x, &noise).to_kind(Kind::Double);

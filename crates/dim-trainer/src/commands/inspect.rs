@@ -68,6 +68,7 @@ fn inspect_run(run: &RunFolder) -> Result<(), TrainerError> {
 }
 
 fn print_network(config: &Config) {
+    let averages = config.ema.as_ref().map_or(0, |ema| ema.sigma_rel.len() as u64);
     let (config, data_size) = (&config.model, config.autoencoder.as_ref().map(|_| config.data_size()));
     let specs = config.parameter_specs();
     let total = print_parts(&specs);
@@ -88,9 +89,11 @@ fn print_network(config: &Config) {
     }
 
     println!("\nmemory");
-    for (name, copies) in
-        [("weights in f32", 4), ("weights in bf16", 2), ("training state (weights, gradients, moments, EMA)", 20)]
-    {
+    for (name, copies) in [
+        ("weights in f32", 4),
+        ("weights in bf16", 2),
+        ("training state (weights, gradients, moments, EMA)", 20 + 4 * averages),
+    ] {
         println!("  {name:<52}{:>12}", bytes(copies * total));
     }
 }

@@ -1,5 +1,6 @@
 //! The subcommands, one a file. Each returns what the process exits with.
 
+mod ema;
 mod inspect;
 mod sample;
 mod train;
@@ -16,6 +17,7 @@ pub fn run(command: Command) -> Result<u8, TrainerError> {
     match command {
         Command::Train(arguments) => train::run(arguments),
         Command::Sample(arguments) => sample::run(arguments),
+        Command::Ema(arguments) => ema::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
     }

@@ -3,13 +3,15 @@
 use std::ops::ControlFlow;
 
 use dim_diffusion::sampler::{
-    DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, EulerMaruyamaOptions, Parametrization, Sampler,
+    AncestralOptions, DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, EulerMaruyamaOptions,
+    FlowOptions, Parametrization, Sampler, Spacing, UniPcOptions,
 };
 use dim_model::{BackboneConfig, ModelConfig};
 use dim_torch::Parameters;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{SampleArgs, SamplerName, Size};
+use crate::config::{Config, Schedule};
 use crate::denoiser::Network;
 use crate::device::Compute;
 use crate::error::TrainerError;
@@ -38,7 +40,7 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     let specs = model.parameter_specs();
     // Without gradients: half the memory.
     let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, compute.device)?.values())?;
-    let network = Network::new(model.clone(), parameters, precision)?;
+    let network = Network::new(model.clone(), parameters, precision)?.predicting(subject.config.diffusion.prediction);
     match &arguments.weights {
         Some(path) => snapshot::load(path, &network)?,
         None => {
@@ -85,10 +87,11 @@ fn newest_checkpoint(run: &RunFolder) -> Result<Snapshot, TrainerError> {
 fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, TrainerError> {
     let config = &subject.config;
     let count = arguments.count.map_or(config.sample.rows * config.sample.columns, |count| count as usize);
+    let size = size(arguments.size, &config.model, arguments.upsample)?;
     let mut request = Request {
         count,
         classes: classes(&arguments.class, subject)?.map(|classes| cycle_classes(&classes, count)),
-        size: size(arguments.size, &config.model, arguments.upsample)?,
+        size,
         upsample: arguments.upsample.map(usize::from),
         guidance_interval: arguments.guidance_interval,
         guidance_rescale: rescale(arguments.guidance_rescale)?,
@@ -96,6 +99,7 @@ fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, Traine
         seed: arguments.seed.unwrap_or(config.sample.seed),
         sampler: sampler(arguments, config.sample.sampler)?,
         schedule: config.diffusion.schedule,
+        time_shift: time_shift(arguments.time_shift, config, size)?,
         batch_size: arguments.batch_size.map_or(BATCH_SIZE, |size| size as usize),
     };
     if request.cfg_scale != 1.0 && config.unconditional() {
@@ -155,6 +159,23 @@ fn size(asked: Option<Size>, model: &ModelConfig, upsample: Option<u8>) -> Resul
     Err(TrainerError::Usage(format!("--size {height}x{width}: both must be multiples of {multiple}, {why}")))
 }
 
+/// The time shift of a rectified flow: what was asked for, else that of training, times the side of these images over that of the
+/// training images (Esser et al., arXiv 2403.03206, section 5.3.2).
+fn time_shift(asked: Option<f64>, config: &Config, size: [usize; 2]) -> Result<f64, TrainerError> {
+    match asked {
+        None if config.diffusion.schedule == Schedule::Flow => {
+            let side = (size[0] as f64 * size[1] as f64).sqrt();
+            Ok(config.diffusion.time_shift * side / config.model.image_size() as f64)
+        }
+        None => Ok(1.0),
+        Some(shift) if config.diffusion.schedule != Schedule::Flow => Err(TrainerError::Usage(format!(
+            "--time-shift {shift}: this network was not trained with the schedule flow, the only one with a time shift"
+        ))),
+        Some(shift) if shift > 0.0 && shift.is_finite() => Ok(shift),
+        Some(shift) => Err(TrainerError::Usage(format!("--time-shift {shift}: expected a number above 0"))),
+    }
+}
+
 fn rescale(phi: f64) -> Result<f64, TrainerError> {
     if (0.0..=1.0).contains(&phi) {
         return Ok(phi);
@@ -179,7 +200,15 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
         }
         Some(SamplerName::Heun) => Sampler::Edm(EdmOptions::default()),
         Some(SamplerName::Euler) => Sampler::Edm(EdmOptions { order: 1, steps: 36, ..EdmOptions::default() }),
+        Some(SamplerName::UniPc) => Sampler::UniPc(UniPcOptions::default()),
+        Some(SamplerName::FlowEuler) => Sampler::Flow(FlowOptions::default()),
+        Some(SamplerName::FlowHeun) => Sampler::Flow(FlowOptions { order: 2, steps: 25, ..FlowOptions::default() }),
         Some(SamplerName::Ddim) => Sampler::Ddim(DdimOptions::default()),
+        Some(SamplerName::Ancestral) => Sampler::Ancestral(AncestralOptions::default()),
+        Some(SamplerName::EulerAncestral) => {
+            let spacing = Spacing::Edm { rho: EdmOptions::default().rho };
+            Sampler::Ancestral(AncestralOptions { steps: 40, spacing, ..AncestralOptions::default() })
+        }
         Some(SamplerName::EulerMaruyama) => Sampler::EulerMaruyama(EulerMaruyamaOptions::default()),
     };
     if let Some(asked) = arguments.steps {
@@ -187,7 +216,10 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
             Sampler::DpmSolver(DpmSolverOptions { steps, .. })
             | Sampler::DpmMultistep(DpmMultistepOptions { steps, .. })
             | Sampler::Edm(EdmOptions { steps, .. })
+            | Sampler::UniPc(UniPcOptions { steps, .. })
+            | Sampler::Flow(FlowOptions { steps, .. })
             | Sampler::Ddim(DdimOptions { steps, .. })
+            | Sampler::Ancestral(AncestralOptions { steps, .. })
             | Sampler::EulerMaruyama(EulerMaruyamaOptions { steps, .. }) => *steps = asked,
         }
     }
@@ -196,11 +228,19 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
             Sampler::DpmSolver(options) => options.order = asked,
             Sampler::DpmMultistep(options) => options.order = asked,
             Sampler::Edm(options) => options.order = asked,
-            _ => {
+            Sampler::UniPc(options) => options.order = asked,
+            Sampler::Flow(options) => options.order = asked,
+            Sampler::Ddim(_) | Sampler::Ancestral(_) | Sampler::EulerMaruyama(_) => {
                 return Err(TrainerError::Usage(format!(
-                    "--order {asked}: only the DPM solvers and EDM's methods have an order; choose one with `--sampler dpm++`"
+                    "--order {asked}: DDIM and the ancestral and SDE samplers have no order; choose another with `--sampler dpm++`"
                 )));
             }
+        }
+    }
+    if let Some(asked) = arguments.eta {
+        match &mut sampler {
+            Sampler::Ddim(options) => options.eta = asked,
+            _ => return Err(TrainerError::Usage(format!("--eta {asked}: only `--sampler ddim` has an eta"))),
         }
     }
     sampler.validate().map_err(|error| TrainerError::Usage(format!("sampler: {error}")))?;

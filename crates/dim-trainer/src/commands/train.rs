@@ -1,19 +1,21 @@
 //! `dim-trainer train`: from a configuration to a trained network, in one sitting or several.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use dim_data::ImageSource;
 use dim_model::BackboneConfig;
+use dim_model::weights::WeightFile;
 
 use crate::cli::{TrainArgs, Which};
-use crate::config::Config;
+use crate::config::{Config, differences};
 use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::files;
 use crate::format::thousands;
 use crate::run_folder::RunFolder;
+use crate::snapshot;
 use crate::train::checkpoint::{self, DataSummary};
 use crate::train::{Here, Outcome, Session, Start, TrainState, resume, train};
 
@@ -38,7 +40,10 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
         }
         None => {
             match &config.train.initial_weights {
-                Some(path) => state.start_from(path)?,
+                Some(path) => {
+                    note_other_diffusion(path, &config)?;
+                    state.start_from(path)?;
+                }
                 None => state.initialise(config.train.seed)?,
             }
             run.clear()?; // last, for the initial weights may stand in it
@@ -102,6 +107,18 @@ fn read_config(arguments: &TrainArgs, run: &RunFolder) -> Result<Config, Trainer
             Ok(config)
         }
     }
+}
+
+/// Says so if the initial weights, as far as they tell, were trained for another prediction or schedule: the first steps will then teach
+/// them anew.
+fn note_other_diffusion(path: &Path, config: &Config) -> Result<(), TrainerError> {
+    let Some(theirs) = snapshot::config_of(&WeightFile::open(path)?)? else { return Ok(()) };
+    for difference in differences(&theirs, config)? {
+        if ["diffusion.prediction", "diffusion.schedule"].contains(&difference.key.as_str()) {
+            eprintln!("note: the initial weights were trained with another setting: {difference}");
+        }
+    }
+    Ok(())
 }
 
 fn open_data(config: &Config) -> Result<Arc<dyn ImageSource>, TrainerError> {

@@ -38,10 +38,11 @@ impl Difference {
             | "train.checkpoint_every_images"
             | "train.keep_checkpoints"
             | "train.snapshot_every_images"
-            | "train.max_broken_files" => Effect::None,
+            | "train.max_broken_files"
+            | "ema.snapshot_every_images" => Effect::None,
             "train.micro_batch_size" | "train.precision" | "train.threads" => Effect::Rounding,
             key if key.starts_with("sample.") => Effect::None,
-            key if key.starts_with("model.") => Effect::Shapes,
+            key if key.starts_with("model.") || key.starts_with("ema.") => Effect::Shapes,
             _ => Effect::Trajectory,
         }
     }

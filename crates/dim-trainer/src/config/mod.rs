@@ -21,7 +21,7 @@ use dim_model::{BackboneConfig, ModelConfig};
 use serde::{Deserialize, Serialize};
 
 pub use difference::{Difference, Effect, differences};
-pub use sections::{Autoencoder, AutoencoderKind, Diffusion, Precision, Sample, Schedule, Train};
+pub use sections::{Autoencoder, AutoencoderKind, Diffusion, Ema, Precision, Sample, Schedule, Train};
 
 use crate::error::TrainerError;
 
@@ -40,6 +40,9 @@ pub struct Config {
     pub diffusion: Diffusion,
     /// The optimiser and the run's bookkeeping.
     pub train: Train,
+    /// Averages of the weights from which any other is made after training; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Ema>,
     /// Pictures drawn while training, and the defaults of the `sample` command.
     #[serde(default)]
     pub sample: Sample,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use dim_diffusion::Prediction;
+use dim_diffusion::objective::{LossWeight, ObjectiveOptions, TimeSampling};
 use dim_diffusion::sampler::{DpmSolverOptions, Sampler};
 use serde::{Deserialize, Serialize};
 
@@ -43,11 +45,36 @@ impl Autoencoder {
 pub struct Diffusion {
     /// The noise schedule.
     pub schedule: Schedule,
+    /// What the network's output stands for.
+    #[serde(default)]
+    pub prediction: Prediction,
     /// Probability with which a label is replaced by "no class"; 1 trains without classes.
     pub class_dropout: f64,
     /// Tell the network its time rounded to bf16, as in the authors' training on latents.
     #[serde(default)]
     pub round_time_to_bf16: bool,
+    /// How much the error of each time counts: `"uniform"`, or `{ min_snr = { gamma = 5.0 } }`.
+    #[serde(default)]
+    pub loss_weight: LossWeight,
+    /// Which times are drawn: `"uniform"`, or `{ logit_normal = { mean = 0.0, std = 1.0 } }`.
+    #[serde(default)]
+    pub time_sampling: TimeSampling,
+    /// Of schedule `flow`: how many times the odds of noise are raised, for images of `model.image_size`. Stable Diffusion 3 shifts by the
+    /// side of the image over that of images for which 1 is right.
+    #[serde(default = "no_shift")]
+    pub time_shift: f64,
+}
+
+impl Diffusion {
+    /// The part that the loss needs.
+    pub fn objective(&self) -> ObjectiveOptions {
+        ObjectiveOptions {
+            class_dropout: self.class_dropout,
+            round_time_to_bf16: self.round_time_to_bf16,
+            loss_weight: self.loss_weight,
+            time_sampling: self.time_sampling,
+        }
+    }
 }
 
 /// The noise schedules.
@@ -58,6 +85,8 @@ pub enum Schedule {
     Sd,
     /// The variance-preserving SDE of Song et al. (arXiv 2011.13456): beta linear from 0.1 to 20.
     VpSde,
+    /// Rectified flow (Liu et al., arXiv 2209.03003): straight from image to noise; the network is told 1000 times the share of noise.
+    Flow,
 }
 
 /// `[train]`: the optimiser and the run's bookkeeping.
@@ -124,6 +153,20 @@ pub struct Train {
     pub snapshot_every_images: Option<u64>,
 }
 
+/// `[ema]`: averages of the weights under power-function profiles (EDM2, arXiv 2312.02696), beside that of `train.ema_decay`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ema {
+    /// Standard deviations of the profiles, in lengths of the run. Each costs the memory of the weights once.
+    #[serde(default = "sigma_rel")]
+    pub sigma_rel: Vec<f64>,
+    /// The averages take in the weights of every so many optimiser steps; those between are left out.
+    #[serde(default = "one")]
+    pub update_every_steps: u64,
+    /// The averages are stored every so many images, and at the end. Some tens of times in a run give every other profile.
+    pub snapshot_every_images: u64,
+}
+
 /// What the wide matrix products are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -167,6 +210,19 @@ impl Default for Sample {
             sampler: Sampler::DpmSolver(DpmSolverOptions::default()),
         }
     }
+}
+
+/// The paper's two.
+fn sigma_rel() -> Vec<f64> {
+    vec![0.05, 0.10]
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn no_shift() -> f64 {
+    1.0
 }
 
 fn log_every_steps() -> u64 {

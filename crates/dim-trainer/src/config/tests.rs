@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use dim_diffusion::Prediction;
+use dim_diffusion::objective::{LossWeight, ObjectiveOptions, TimeSampling};
 use dim_model::ModelConfig;
 use proptest::prelude::*;
 
@@ -125,7 +127,10 @@ fn unknown_keys_are_named_with_the_nearest() {
     let message = error(&["training.lr=2.0"]);
     assert!(message.contains("unknown key `training`; did you mean `train`?"), "{message}");
     let message = error(&["diffusion.zzz=2.0"]);
-    assert!(message.contains("the keys of [diffusion] are schedule, class_dropout, round_time_to_bf16"), "{message}");
+    assert!(
+        message.contains("the keys of [diffusion] are schedule, prediction, class_dropout, round_time_to_bf16"),
+        "{message}"
+    );
     let message = error(&["data.split='test'"]);
     assert!(message.contains("unknown key `data.split`"), "{message}");
     let message = error(&["sample.sampler={algorithm='ddim', stepps=5}"]);
@@ -144,7 +149,10 @@ fn wrong_types_say_key_expected_and_got() {
     let message = error(&["train.random_flip=1"]);
     assert!(message.ends_with("`train.random_flip`: expected true or false, got integer `1`"), "{message}");
     let message = error(&["diffusion.schedule=cosine"]);
-    assert!(message.contains("`diffusion.schedule`: unknown variant `cosine`, expected `sd` or `vp_sde`"), "{message}");
+    assert!(
+        message.contains("`diffusion.schedule`: unknown variant `cosine`, expected one of `sd`, `vp_sde`, `flow`"),
+        "{message}"
+    );
     let message = error(&["model.preset=dim_xl_2"]);
     assert!(message.contains("unknown preset `dim_xl_2`; did you mean") && message.contains("`dim_l_2`"), "{message}");
     let message = error(&["model.preset=foo"]);
@@ -211,6 +219,62 @@ fn guidance_needs_classes_and_label_dropout() {
         let overrides = [format!("diffusion.class_dropout={dropout}"), format!("sample.cfg_scale={cfg_scale}")];
         assert_eq!(Config::parse(MINIMAL, "run.toml", &overrides).is_ok(), good, "{overrides:?}");
     }
+}
+
+#[test]
+fn diffusion_is_epsilon_on_uniform_times_unless_it_says_otherwise() {
+    let plain = parse(&[]).unwrap().diffusion;
+    assert_eq!((plain.prediction, plain.time_shift), (Prediction::Epsilon, 1.0));
+    assert_eq!(plain.objective(), ObjectiveOptions { class_dropout: 0.1, ..ObjectiveOptions::default() });
+    let flow = parse(&[
+        "diffusion.schedule=flow",
+        "diffusion.prediction=flow",
+        "diffusion.loss_weight.min_snr.gamma=4",
+        "diffusion.time_sampling.logit_normal.mean=0.5",
+        "diffusion.time_shift=3",
+    ])
+    .unwrap();
+    assert_eq!(flow.diffusion.loss_weight, LossWeight::MinSnr { gamma: 4.0 });
+    assert_eq!(flow.diffusion.time_sampling, TimeSampling::LogitNormal { mean: 0.5, std: 1.0 });
+    assert_eq!(Config::parse(&flow.to_toml().unwrap(), "saved", &[]).unwrap(), flow);
+}
+
+#[test]
+fn diffusion_that_makes_no_sense_is_refused() {
+    for (overrides, needle) in [
+        (&["diffusion.prediction=flow"][..], "`diffusion.schedule` must be flow when diffusion.prediction is flow"),
+        (&["diffusion.time_shift=2"], "`diffusion.time_shift` must be 1 unless diffusion.schedule is flow, got 2"),
+        (&["diffusion.schedule=flow", "diffusion.time_shift=0"], "`diffusion.time_shift` must be positive, got 0"),
+        (&["diffusion.loss_weight.min_snr.gamma=0"], "`diffusion.loss_weight`: gamma must be a positive number"),
+        (&["diffusion.time_sampling.logit_normal.std=0"], "`diffusion.time_sampling`: std must be a positive number"),
+        (&["diffusion.prediction=noise"], "`diffusion.prediction`: unknown variant `noise`, expected one of `epsilon`"),
+    ] {
+        let message = error(overrides);
+        assert!(message.contains(needle), "{message}");
+    }
+}
+
+#[test]
+fn averages_have_different_widths_that_a_profile_can_have() {
+    let config = parse(&["ema.snapshot_every_images=10"]).unwrap();
+    assert_eq!(config.ema.as_ref().unwrap().sigma_rel, [0.05, 0.10]);
+    assert_eq!(Config::parse(&config.to_toml().unwrap(), "saved", &[]).unwrap(), config);
+    for (setting, needle) in [
+        ("ema.sigma_rel=[]", "`ema.sigma_rel` must be one width or more, got []"),
+        ("ema.sigma_rel=[0.1, 0.1]", "`ema.sigma_rel` must be different widths, got [0.1, 0.1]"),
+        ("ema.sigma_rel=[0.3]", "`ema.sigma_rel` must be above 0 and at most 0.2887, got 0.3"),
+        ("ema.update_every_steps=0", "`ema.update_every_steps` must be at least 1, got 0"),
+    ] {
+        let message = error(&["ema.snapshot_every_images=10", setting]);
+        assert!(message.contains(needle), "{message}");
+    }
+    assert!(error(&["ema.sigma_rel=[0.1]"]).contains("the key `ema.snapshot_every_images` is missing"));
+    let before = parse(&[]).unwrap();
+    let effects: Vec<Effect> =
+        differences(&before, &config).unwrap().iter().map(|difference| difference.effect()).collect();
+    assert!(effects.contains(&Effect::Shapes), "{effects:?}");
+    let later = parse(&["ema.snapshot_every_images=20"]).unwrap();
+    assert_eq!(differences(&config, &later).unwrap()[0].effect(), Effect::None);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Whether the values of a configuration make sense together; every problem is told at once.
 
 use dim_data::DataError;
+use dim_diffusion::Prediction;
 
-use super::{Config, Sample, Train};
+use super::{Config, Diffusion, Ema, Sample, Schedule, Train};
+use crate::ema::PowerProfile;
 use dim_model::BackboneConfig;
 
 /// One line a problem, each naming its key, what it must be and what it is.
@@ -20,7 +22,11 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
         "0 for a network without a label that means \"no class\"",
         dropout,
     );
+    diffusion(&config.diffusion, &mut problems);
     train(&config.train, &mut problems);
+    if let Some(section) = &config.ema {
+        ema(section, &mut problems);
+    }
     sample(&config.sample, config, &mut problems);
     problems.lines
 }
@@ -47,6 +53,26 @@ fn data(config: &Config, problems: &mut Problems) {
             &format!("{}, the channels of the images", config.data.channels()),
             channels,
         ),
+    }
+}
+
+fn diffusion(diffusion: &Diffusion, problems: &mut Problems) {
+    let is_flow = diffusion.schedule == Schedule::Flow;
+    problems.require(
+        "diffusion.schedule",
+        is_flow || diffusion.prediction != Prediction::Flow,
+        "flow when diffusion.prediction is flow: that is the velocity of straight paths",
+        if diffusion.schedule == Schedule::Sd { "sd" } else { "vp_sde" },
+    );
+    let shift = diffusion.time_shift;
+    problems.require("diffusion.time_shift", shift > 0.0 && shift.is_finite(), "positive", shift);
+    problems.require("diffusion.time_shift", is_flow || shift == 1.0, "1 unless diffusion.schedule is flow", shift);
+    let checks =
+        [("loss_weight", diffusion.loss_weight.validate()), ("time_sampling", diffusion.time_sampling.validate())];
+    for (key, check) in checks {
+        if let Err(error) = check {
+            problems.lines.push(format!("`diffusion.{key}`: {error}"));
+        }
     }
 }
 
@@ -95,6 +121,20 @@ fn train(train: &Train, problems: &mut Problems) {
         "at least 1; leave it out for one at the end",
         0,
     );
+}
+
+fn ema(ema: &Ema, problems: &mut Problems) {
+    let listed = format!("{:?}", ema.sigma_rel);
+    problems.require("ema.sigma_rel", !ema.sigma_rel.is_empty(), "one width or more", &listed);
+    let repeated = |(index, width): (usize, &f64)| ema.sigma_rel[..index].contains(width);
+    problems.require("ema.sigma_rel", !ema.sigma_rel.iter().enumerate().any(repeated), "different widths", &listed);
+    for &width in &ema.sigma_rel {
+        let expected = format!("above 0 and at most {:.4}", PowerProfile::max_sigma_rel());
+        problems.require("ema.sigma_rel", PowerProfile::from_sigma_rel(width).is_some(), &expected, width);
+    }
+    problems.require("ema.update_every_steps", ema.update_every_steps >= 1, "at least 1", ema.update_every_steps);
+    let every = ema.snapshot_every_images;
+    problems.require("ema.snapshot_every_images", every >= 1, "at least 1", every);
 }
 
 fn sample(sample: &Sample, config: &Config, problems: &mut Problems) {

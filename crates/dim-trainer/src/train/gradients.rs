@@ -79,9 +79,9 @@ mod tests {
         let parameters = Parameters::zeros(&config.parameter_specs(), Device::Cpu).unwrap();
         let network = Network::new(ModelConfig::Dim(config.clone()), parameters, Precision::F32).unwrap();
         network.initialise(5).unwrap();
-        let options = ObjectiveOptions { class_dropout: 0.5, round_time_to_bf16: false };
+        let options = ObjectiveOptions { class_dropout: 0.5, ..ObjectiveOptions::default() };
         let objective = Objective::new(options, Some(config.null_label() as i64), 7).unwrap();
-        let loss = Loss { objective, schedule: build_schedule(Schedule::Sd), micro_batch_size };
+        let loss = Loss { objective, schedule: build_schedule(Schedule::Sd, 1.0).unwrap(), micro_batch_size };
         let images = Tensor::arange(BATCH * 3 * 8 * 8, (Kind::Float, Device::Cpu)).sin().view([BATCH, 3, 8, 8]);
         let class = Tensor::from_slice(&[0_i64, 1, 2, 0, 1, 2]);
         // What is left of an earlier step must not count.

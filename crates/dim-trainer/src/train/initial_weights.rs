@@ -3,24 +3,38 @@
 
 use std::path::Path;
 
+use dim_model::BackboneConfig;
 use dim_model::weights::{self, WeightFile};
+use dim_torch::Parameters;
+use tch::Device;
 
 use super::checkpoint;
 use crate::denoiser::Network;
 use crate::error::TrainerError;
 use crate::snapshot;
 
-/// Reads a file of weights into `network`. A learned position table of another square grid is resized bilinearly; all else must
-/// fit.
+/// Reads a file of weights into `network`, of a checkpoint the moving average. A learned position table of another square grid is resized
+/// bilinearly; all else must fit.
 ///
 /// # Errors
-/// [`TrainerError::Weights`] with every missing, unexpected and wrongly shaped key at once.
+/// [`TrainerError::Weights`] with every missing, unexpected and wrongly shaped key at once; of a checkpoint that does not read, what
+/// [`checkpoint::load`] says.
 pub(super) fn load(path: &Path, network: &Network) -> Result<(), TrainerError> {
     let file = WeightFile::open(path)?;
-    if checkpoint::is_checkpoint(file.metadata()) {
-        return snapshot::load(path, network);
-    }
-    let mut tensors = weights::load_file(file, network.config().name_table())?;
+    let mut tensors = if checkpoint::is_checkpoint(file.metadata()) {
+        let specs = snapshot::config_of(&file)?.map(|config| config.model.parameter_specs());
+        match specs {
+            Some(specs) if specs != network.parameters().specs() => {
+                let average = Parameters::from_flat(&specs, Parameters::zeros(&specs, Device::Cpu)?.values())?;
+                checkpoint::load_weights(path, &average, "ema")?;
+                average.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.shallow_clone())).collect()
+            }
+            // Straight to where it belongs, without a second copy in memory.
+            _ => return snapshot::load(path, network),
+        }
+    } else {
+        weights::load_file(file, network.config().name_table())?
+    };
     for (name, tensor) in &mut tensors {
         if let Some(resized) = network.config().resized(name, tensor)? {
             *tensor = resized;

@@ -29,6 +29,7 @@ pub fn train(session: &mut Session) -> Result<Outcome, TrainerError> {
 
         let loss = session.loss.gradients(&session.state.network, &batch.images, batch.class.as_ref(), before)?;
         let grad_norm = session.state.optimizer.step(session.state.network.parameters(), lr)?;
+        session.state.update_averages()?;
         session.state.images_seen += batch_size;
         session.window.push(loss, grad_norm);
 
@@ -44,9 +45,10 @@ pub fn train(session: &mut Session) -> Result<Outcome, TrainerError> {
         let due = |every: Option<u64>| every.is_some_and(|every| session.state.images_seen / every > before / every);
         let samples = due(session.config.sample.every_images);
         let snapshot = due(session.config.train.snapshot_every_images);
+        let averages = due(session.config.ema.as_ref().map(|ema| ema.snapshot_every_images));
         let checkpoint = due(Some(session.config.train.checkpoint_every_images));
         let log = session.state.optimizer.step.is_multiple_of(session.config.train.log_every_steps);
-        if log || samples || snapshot || checkpoint {
+        if log || samples || snapshot || averages || checkpoint {
             session.report(lr)?; // before anything is saved: it stops at a loss that is no number
         }
         if samples {
@@ -54,6 +56,9 @@ pub fn train(session: &mut Session) -> Result<Outcome, TrainerError> {
         }
         if snapshot {
             session.save_snapshot()?;
+        }
+        if averages {
+            session.save_averages()?;
         }
         if checkpoint {
             session.save_checkpoint()?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::{self, About, DataSummary};
 use super::state::TrainState;
 use crate::config::{Config, Difference, Effect, differences};
+use crate::ema;
 use crate::error::TrainerError;
 use crate::format::thousands;
 use crate::run_folder::RunFolder;
@@ -36,6 +37,7 @@ pub fn resume(run: &RunFolder, older: bool, here: &Here<'_>, state: &mut TrainSt
                     eprintln!("warning: a checkpoint that does not read was renamed to {}", aside.display());
                 }
                 eprintln!("resumed after {} images from {}", thousands(about.images_seen), path.display());
+                ema::snapshot::remove_after(run, about.images_seen)?;
                 return run.create_folders();
             }
             Err(error) if !error.is_bad_checkpoint() => return Err(error),
@@ -66,7 +68,10 @@ fn accept(about: &About, path: &Path, here: &Here<'_>, device: &str) -> Result<(
     };
     let shapes = with(Effect::Shapes);
     if !shapes.is_empty() {
-        return Err(other(shapes, "Another network needs another run: choose another folder with `--run`."));
+        return Err(other(
+            shapes,
+            "Another network, or other averages of it, need another run: choose another folder with `--run`.",
+        ));
     }
     let mut trajectory = with(Effect::Trajectory);
     trajectory.extend(data_differences(&about.data, here.data));

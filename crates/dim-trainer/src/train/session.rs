@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dim_data::{ImageSource, Loader, LoaderConfig, Order};
-use dim_diffusion::objective::{Objective, ObjectiveOptions};
+use dim_diffusion::objective::Objective;
 use dim_model::BackboneConfig;
 use tch::{Device, Tensor};
 
@@ -18,6 +18,7 @@ use super::stop::StopRequest;
 use super::tensorboard::EventFile;
 use super::window::{Position, Window};
 use crate::config::Config;
+use crate::ema;
 use crate::error::TrainerError;
 use crate::files;
 use crate::grid::grid;
@@ -85,15 +86,11 @@ impl Session {
         let data = DataSummary::of(&*source);
         let order = Order::new(config.train.seed, source.len())?;
         let loader = Loader::new(source, order, loader_config(&config, images_seen))?;
-        let options = ObjectiveOptions {
-            class_dropout: config.diffusion.class_dropout,
-            round_time_to_bf16: config.diffusion.round_time_to_bf16,
-        };
         let null_class = config.model.null_class().and_then(|class| i64::try_from(class).ok());
         Ok(Self {
             loss: Loss {
-                objective: Objective::new(options, null_class, config.train.seed)?,
-                schedule: build_schedule(config.diffusion.schedule),
+                objective: Objective::new(config.diffusion.objective(), null_class, config.train.seed)?,
+                schedule: build_schedule(config.diffusion.schedule, config.diffusion.time_shift)?,
                 micro_batch_size: config.micro_batch_size(),
             },
             window: Window::new(config.train.batch_size, last.map_or(0.0, |record| record.elapsed_s)),
@@ -180,6 +177,7 @@ impl Session {
             seed: sample.seed,
             sampler: sample.sampler,
             schedule: self.config.diffusion.schedule,
+            time_shift: self.config.diffusion.time_shift,
             batch_size: self.config.micro_batch_size(),
         };
         let (stop, display) = (&self.stop, &self.display);
@@ -222,6 +220,26 @@ impl Session {
         Ok(path)
     }
 
+    /// Stores the averages under power-function profiles, if there are any and they have taken in any weights.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`].
+    pub fn save_averages(&mut self) -> Result<(), TrainerError> {
+        let (averages, step) = (&self.state.averages, self.state.optimizer.step);
+        if averages.sigma_rel().is_empty() || averages.updates(step) == 0 {
+            return Ok(());
+        }
+        let moment = ema::snapshot::Moment {
+            images_seen: self.state.images_seen,
+            step,
+            config: &self.config,
+            classes: &self.data.classes,
+        };
+        let path = ema::snapshot::save(&self.run, averages, self.state.network.parameters(), &moment)?;
+        self.display.note(&format!("averages: {}", path.display()));
+        Ok(())
+    }
+
     /// Saves what is due at the end of a run. The snapshot comes last, so its presence says that all is there.
     ///
     /// # Errors
@@ -232,6 +250,7 @@ impl Session {
             if self.config.sample.every_images.is_some() {
                 self.draw_samples()?;
             }
+            self.save_averages()?;
             self.save_snapshot()?;
         }
         self.display.finish();

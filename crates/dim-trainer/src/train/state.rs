@@ -9,6 +9,7 @@ use tch::{Device, Tensor};
 
 use crate::config::{Config, Train};
 use crate::denoiser::Network;
+use crate::ema::PowerAverages;
 use crate::error::TrainerError;
 
 /// The state of a run. All randomness is a function of the seed and `images_seen`, so this is all there is.
@@ -21,6 +22,8 @@ pub struct TrainState {
     pub images_seen: u64,
     /// The network with the moving average of the weights; shares the optimiser's buffer.
     pub ema: Network,
+    /// Averages of the weights under power-function profiles.
+    pub averages: PowerAverages,
 }
 
 impl TrainState {
@@ -30,13 +33,15 @@ impl TrainState {
     /// [`TrainerError::Model`] or [`TrainerError::Torch`], out of memory mostly.
     pub fn zeros(config: &Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
         let parameters = Parameters::zeros(&config.model.parameter_specs(), device)?;
-        let mut network = Network::new(config.model.clone(), parameters, precision)?;
+        let prediction = config.diffusion.prediction;
+        let mut network = Network::new(config.model.clone(), parameters, precision)?.predicting(prediction);
         let (blocks, scan) = (config.train.recompute_blocks, config.train.recompute_scan);
         network.set_recompute(Recompute { blocks, scan });
         let optimizer = AdamW::new(optimizer_config(&config.train), network.parameters());
         let ema = Parameters::from_flat(network.parameters().specs(), optimizer.ema.shallow_clone())?;
-        let ema = Network::new(config.model.clone(), ema, precision)?;
-        Ok(Self { network, optimizer, images_seen: 0, ema })
+        let ema = Network::new(config.model.clone(), ema, precision)?.predicting(prediction);
+        let averages = PowerAverages::zeros(config.ema.as_ref(), &network.parameters().values())?;
+        Ok(Self { network, optimizer, images_seen: 0, ema, averages })
     }
 
     /// Fresh weights, drawn from `seed`.
@@ -57,11 +62,20 @@ impl TrainState {
         self.restart_average()
     }
 
+    /// Lets the averages under power-function profiles take in the weights that the optimiser's last step left.
+    ///
+    /// # Errors
+    /// [`TrainerError::Libtorch`].
+    pub fn update_averages(&mut self) -> Result<(), TrainerError> {
+        self.averages.update(&self.network.parameters().values(), self.optimizer.step)
+    }
+
     fn restart_average(&mut self) -> Result<(), TrainerError> {
         Ok(self.optimizer.ema.f_copy_(&self.network.parameters().values())?)
     }
 
-    /// Every tensor of the state by name, as views: `parameters.…`, `first_moment.…`, `second_moment.…` and `ema.…`.
+    /// Every tensor of the state by name, as views: `parameters.…`, `first_moment.…`, `second_moment.…`, `ema.…`, and
+    /// `ema_0.05.…` for each average under a power-function profile.
     ///
     /// # Errors
     /// [`TrainerError::Torch`].
@@ -78,6 +92,7 @@ impl TrainState {
             let views = Parameters::from_flat(specs, flat.shallow_clone())?;
             tensors.extend(views.iter().map(|(spec, view)| (format!("{group}.{}", spec.name), view.shallow_clone())));
         }
+        tensors.extend(self.averages.tensors(specs)?);
         Ok(tensors)
     }
 }

@@ -1,13 +1,19 @@
 //! The training loss: how well the network tells the noise from the image.
 //!
-//! Ho et al., "Denoising Diffusion Probabilistic Models", arXiv 2006.11239, equation 14; label dropout after Ho and
-//! Salimans, "Classifier-Free Diffusion Guidance", arXiv 2207.12598, algorithm 1.
+//! Ho et al., "Denoising Diffusion Probabilistic Models", arXiv 2006.11239, equation 14, for any [`Prediction`];
+//! label dropout after Ho and Salimans, "Classifier-Free Diffusion Guidance", arXiv 2207.12598, algorithm 1.
+
+mod loss_weight;
+mod time_sampling;
+
+pub use loss_weight::LossWeight;
+pub use time_sampling::TimeSampling;
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::{
-    Denoiser, DiffusionError,
+    Denoiser, DiffusionError, Prediction,
     check::{self, TRAINING_KINDS},
     noise::NoiseStream,
     schedule::NoiseSchedule,
@@ -22,9 +28,13 @@ pub struct ObjectiveOptions {
     /// Tell the network its time rounded to bf16 (8 bits: above 256, not every step), as in the DiM authors'
     /// training of latent models. Sampling never rounds.
     pub round_time_to_bf16: bool,
+    /// How much each sample's error counts.
+    pub loss_weight: LossWeight,
+    /// Which times are drawn.
+    pub time_sampling: TimeSampling,
 }
 
-/// The ε-prediction loss, with every random draw a function of the seed and the image's place in training.
+/// The loss of a denoiser, with every random draw a function of the seed and the image's place in training.
 #[derive(Clone, Debug)]
 pub struct Objective {
     options: ObjectiveOptions,
@@ -41,8 +51,14 @@ pub struct NoisyBatch {
     pub x_t: Tensor,
     /// The network's time, `[batch]`, f32, on the same device.
     pub t: Tensor,
+    /// The clean images, of the shape, kind and device of `x_t`.
+    pub x_0: Tensor,
     /// The noise in `x_t`, of its shape, kind and device.
     pub noise: Tensor,
+    /// The share of the clean image, `[batch]`, f32 or f64, on the CPU.
+    pub alpha: Tensor,
+    /// The share of the noise, likewise.
+    pub sigma: Tensor,
     /// The labels after dropout, `[batch]`, i64, on the same device.
     pub class: Option<Tensor>,
 }
@@ -52,7 +68,7 @@ pub struct NoisyBatch {
 pub struct Loss {
     /// The mean over the batch, 0-dimensional, f32, with its graph.
     pub mean: Tensor,
-    /// The mean over each sample's elements, `[batch]`, f32, with its graph.
+    /// The mean over each sample's elements, weighted, `[batch]`, f32, with its graph.
     pub per_sample: Tensor,
 }
 
@@ -60,7 +76,7 @@ impl Objective {
     /// An objective whose draws follow `seed`; `null_class` is the label that means "no class".
     ///
     /// # Errors
-    /// If `class_dropout` is not a probability, or is above 0 without a null class.
+    /// If an option has a value it cannot have, or `class_dropout` is above 0 without a null class.
     pub fn new(options: ObjectiveOptions, null_class: Option<i64>, seed: u64) -> Result<Self, DiffusionError> {
         if !(0.0..=1.0).contains(&options.class_dropout) {
             return Err(DiffusionError::option("class_dropout", "a probability, 0 to 1", options.class_dropout));
@@ -74,6 +90,8 @@ impl Objective {
                 ),
             });
         }
+        options.loss_weight.validate()?;
+        options.time_sampling.validate()?;
         Ok(Self {
             options,
             null_class,
@@ -102,18 +120,21 @@ impl Objective {
         let images: Vec<u64> = (0..batch as u64).map(|j| images_seen.wrapping_add(j)).collect();
         let class = class.map(|class| self.drop_labels(class, &images)).transpose()?;
 
-        let uniform: Vec<f64> = images.iter().map(|&image| self.times.uniform(image)).collect();
-        let times = schedule.training_times(&uniform);
+        let drawn: Vec<f64> = images.iter().map(|&image| self.options.time_sampling.draw(self.times, image)).collect();
+        let times = schedule.training_times(&drawn);
         let noise = self.noise.normal(&images, &x_0.size()[1..], x_0.device())?.to_kind(x_0.kind());
         Ok(NoisyBatch {
             x_t: times.noised(x_0, &noise),
             t: self.time_told(&times.network_time).to_device(x_0.device()),
+            x_0: x_0.shallow_clone(),
             noise,
+            alpha: times.alpha,
+            sigma: times.sigma,
             class: class.map(|class| class.to_device(x_0.device())),
         })
     }
 
-    /// The loss of `denoiser` on a batch: [`draw`](Self::draw), then [`epsilon_loss`].
+    /// The loss of `denoiser` on a batch: [`draw`](Self::draw), then [`denoising_loss`].
     ///
     /// # Errors
     /// Those of the two.
@@ -125,7 +146,7 @@ impl Objective {
         class: Option<&Tensor>,
         images_seen: u64,
     ) -> Result<Loss, DiffusionError> {
-        epsilon_loss(denoiser, &self.draw(schedule, x_0, class, images_seen)?)
+        denoising_loss(denoiser, &self.draw(schedule, x_0, class, images_seen)?, self.options.loss_weight)
     }
 
     /// The time that the network is told, f32, rounded to bf16 if the options say so.
@@ -150,14 +171,37 @@ impl Objective {
     }
 }
 
-/// The mean squared error of the predicted noise, per sample and over the batch, in f32.
+/// The mean squared error of what the network predicts, per sample, weighted, and over the batch, in f32.
 ///
 /// # Errors
 /// If the network fails or returns another shape.
-pub fn epsilon_loss(denoiser: &dyn Denoiser, batch: &NoisyBatch) -> Result<Loss, DiffusionError> {
+pub fn denoising_loss(denoiser: &dyn Denoiser, batch: &NoisyBatch, weight: LossWeight) -> Result<Loss, DiffusionError> {
     let predicted = denoiser.predict(&batch.x_t, &batch.t, batch.class.as_ref())?;
     check::same_shape("the denoiser's prediction", &predicted, &batch.noise.size())?;
-    let error = batch.noise.to_kind(Kind::Float) - predicted.to_kind(Kind::Float);
-    let per_sample = error.square().flatten(1, -1).mean_dim(1, false, Kind::Float);
+    let error = target(denoiser.prediction(), batch) - predicted.to_kind(Kind::Float);
+    let mut per_sample = error.square().flatten(1, -1).mean_dim(1, false, Kind::Float);
+    if weight != LossWeight::Uniform {
+        per_sample *= weights(weight, denoiser.prediction(), batch)?.to_device(per_sample.device());
+    }
     Ok(Loss { mean: per_sample.mean(Kind::Float), per_sample })
+}
+
+/// What the network should have told, f32.
+fn target(prediction: Prediction, batch: &NoisyBatch) -> Tensor {
+    if prediction == Prediction::Epsilon {
+        return batch.noise.to_kind(Kind::Float); // without taking the shares to the device
+    }
+    let mut per_sample = vec![1; batch.x_0.dim()];
+    per_sample[0] = -1;
+    let [alpha, sigma] = [&batch.alpha, &batch.sigma]
+        .map(|share| share.to_kind(Kind::Float).to_device(batch.x_0.device()).view(&per_sample[..]));
+    let [x_0, noise] = [&batch.x_0, &batch.noise].map(|x| x.to_kind(Kind::Float));
+    prediction.target(&x_0, &noise, &alpha, &sigma)
+}
+
+/// The weight of each sample, `[batch]`, f32, on the CPU.
+fn weights(weight: LossWeight, prediction: Prediction, batch: &NoisyBatch) -> Result<Tensor, DiffusionError> {
+    let [alpha, sigma] = [&batch.alpha, &batch.sigma].map(|share| Vec::<f64>::try_from(share.to_kind(Kind::Double)));
+    let of_samples = alpha?.into_iter().zip(sigma?).map(|(alpha, sigma)| weight.at(prediction, alpha, sigma) as f32);
+    Ok(Tensor::from_slice(&of_samples.collect::<Vec<_>>()))
 }
