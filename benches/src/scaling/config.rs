@@ -1,6 +1,6 @@
 //! What a sweep measures: `configs/bench/*.toml`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dim_model::{BackboneConfig, ModelConfig};
 use dim_report::record::{Group, Mode, Role};
@@ -21,6 +21,9 @@ pub struct SweepConfig {
     pub roles: Vec<Role>,
     /// Images in a full batch at 256 px; at other sizes as many as have the same number of pixels.
     pub images_at_256_px: FullBatch,
+    /// Images in a full batch at sizes of which that is not enough to keep the device busy, by the side in pixels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images_at_px: BTreeMap<String, FullBatch>,
     /// Seconds that a point is timed for, about.
     pub seconds_per_point: f64,
     /// Most timings of a point.
@@ -34,7 +37,7 @@ pub struct SweepConfig {
     pub groups: Vec<Group>,
 }
 
-/// Images in a full batch at 256 px, by what is timed.
+/// Images in a full batch, by what is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FullBatch {
@@ -44,6 +47,25 @@ pub struct FullBatch {
     pub sampling_step: f64,
     /// A training step.
     pub training_step: f64,
+}
+
+impl FullBatch {
+    fn of(&self, mode: Mode) -> f64 {
+        match mode {
+            Mode::Forward => self.forward,
+            Mode::SamplingStep => self.sampling_step,
+            Mode::TrainingStep => self.training_step,
+        }
+    }
+}
+
+/// A mode's name in files.
+fn serde_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Forward => "forward",
+        Mode::SamplingStep => "sampling_step",
+        Mode::TrainingStep => "training_step",
+    }
 }
 
 /// A network of the sweep.
@@ -138,15 +160,16 @@ impl SweepConfig {
             format!("`seconds_per_point` must be from 0 to 3600, got {seconds}"),
         );
         require(self.max_samples >= 1, "`max_samples` must be at least 1, got 0".into());
-        for (key, images) in [
-            ("forward", self.images_at_256_px.forward),
-            ("sampling_step", self.images_at_256_px.sampling_step),
-            ("training_step", self.images_at_256_px.training_step),
-        ] {
-            require(
-                images > 0.0 && images.is_finite(),
-                format!("`images_at_256_px.{key}` must be positive, got {images}"),
-            );
+        let others = self.images_at_px.iter().map(|(px, batch)| (format!("images_at_px.{px}"), batch));
+        for (table, batch) in std::iter::once(("images_at_256_px".to_owned(), &self.images_at_256_px)).chain(others) {
+            for mode in [Mode::Forward, Mode::SamplingStep, Mode::TrainingStep] {
+                let (key, images) = (serde_name(mode), batch.of(mode));
+                require(images > 0.0 && images.is_finite(), format!("`{table}.{key}` must be positive, got {images}"));
+            }
+        }
+        for px in self.images_at_px.keys() {
+            let known = px.parse().is_ok_and(|px| self.resolutions.contains(&px));
+            require(known, format!("`images_at_px` has {px}, which is none of `resolutions`"));
         }
         let mut names = BTreeSet::new();
         for model in &self.models {
@@ -174,14 +197,13 @@ impl SweepConfig {
         if role == Role::Latency {
             return 1;
         }
-        let at_256 = match mode {
-            Mode::Forward => self.images_at_256_px.forward,
-            Mode::SamplingStep => self.images_at_256_px.sampling_step,
-            Mode::TrainingStep => self.images_at_256_px.training_step,
-        };
         let side = f64::from(image_px) / 256.0;
+        let images = match self.images_at_px.get(&image_px.to_string()) {
+            Some(batch) => batch.of(mode),
+            None => self.images_at_256_px.of(mode) / (side * side),
+        };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at least 1, and far below 2^32
-        let batch = (at_256 / (side * side)).floor().max(1.0) as u32;
+        let batch = images.floor().max(1.0) as u32;
         batch
     }
 }
@@ -232,6 +254,7 @@ mod tests {
         let config = SweepConfig::parse(FULL, "full.toml").unwrap();
         let at_256 = config.batch(Mode::Forward, Role::Throughput, 256);
         assert_eq!(config.batch(Mode::Forward, Role::Throughput, 512), at_256 / 4);
+        assert_eq!(config.batch(Mode::Forward, Role::Throughput, 2048), 12);
         assert_eq!(config.batch(Mode::Forward, Role::Throughput, 4096), 1);
         assert_eq!(config.batch(Mode::TrainingStep, Role::Latency, 256), 1);
     }

@@ -10,13 +10,13 @@ use super::{SweepError, memory};
 /// How long a point is timed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Effort {
-    /// Seconds, about; at least three timings are made in any case.
+    /// Seconds, about.
     pub seconds: f64,
+    /// Timings that are made in any case.
+    pub least_samples: usize,
     /// Most timings.
     pub max_samples: usize,
 }
-
-const LEAST_SAMPLES: usize = 3;
 
 /// Waits until the device has done all that it was given.
 pub fn wait(device: Device) {
@@ -51,7 +51,7 @@ pub fn measure(
     }
     let mut samples_ms = Vec::new();
     let start = Instant::now();
-    while samples_ms.len() < LEAST_SAMPLES
+    while samples_ms.len() < effort.least_samples
         || (samples_ms.len() < effort.max_samples && start.elapsed().as_secs_f64() < effort.seconds)
     {
         let sample = Instant::now();

@@ -20,7 +20,7 @@ use super::{SweepError, Task};
 /// The implementations of attention that are tried on a GPU.
 const ATTENTIONS: [Attention; 2] = [Attention::CuDnn, Attention::Flash];
 /// How long each of them is timed.
-const TRIAL: Effort = Effort { seconds: 0.2, max_samples: 5 };
+const TRIAL: Effort = Effort { seconds: 0.2, least_samples: 1, max_samples: 5 };
 
 /// What a worker says when it is ready.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -211,7 +211,8 @@ impl Worker {
             notes.push(format!("attention: {:?}", fastest.1));
         }
         let trains = task.mode == Mode::TrainingStep;
-        let effort = Effort { seconds: self.config.seconds_per_point, max_samples: self.config.max_samples };
+        let effort =
+            Effort { seconds: self.config.seconds_per_point, least_samples: 3, max_samples: self.config.max_samples };
         let graph = match self.device {
             Device::Cuda(ordinal) if self.config.cuda_graphs && !trains => network.record(task.mode, &inputs, ordinal),
             _ => return Ok((measure(&mut || network.run(task.mode, &inputs), batch, self.device, effort)?, notes)),

@@ -35,6 +35,10 @@ pub fn profile<T, E: From<TorchError>>(work: impl FnOnce() -> Result<T, E>) -> R
     Ok((result, events))
 }
 
+/// Takes one event from the C++ side.
+///
+/// # Safety
+/// `state` is the vector of [`profile`], used by nobody else during the call; `name` is a NUL-terminated string.
 unsafe extern "C" fn push(state: *mut c_void, name: *const c_char, on_gpu: bool, start_ns: u64, duration_ns: u64) {
     // SAFETY: `profile` gave the pointer to its vector, which nobody else holds during the call; the name is a NUL-terminated
     // string that lives as long as the call.
