@@ -1,6 +1,7 @@
 //! The process that measures: it reads a task a line and answers with a point a line.
 
 use std::io::{BufRead, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use dim_model::{BackboneConfig, ModelConfig, Precision, Recompute};
@@ -166,7 +167,7 @@ impl Worker {
         let mut batch = self.config.batch(task.mode, task.role, task.image_px);
         let wanted = batch;
         let (outcome, note) = loop {
-            match self.measure(task, &config, batch) {
+            match self.attempt(task, &config, batch) {
                 Ok((measurement, mut notes)) => {
                     if batch < wanted {
                         notes.push(format!("a batch of {wanted} did not fit"));
@@ -186,6 +187,20 @@ impl Worker {
             }
         };
         Ok(describe(&self.config, task, &config, batch, outcome, note, &self.ready))
+    }
+
+    /// [`Self::measure`], with a panic as an error: where libtorch's operations are called without a result, a lack of memory is one.
+    fn attempt(
+        &mut self,
+        task: Task,
+        config: &ModelConfig,
+        batch: u32,
+    ) -> Result<(Measurement, Vec<String>), SweepError> {
+        // After an error the network, all that a panic can have left half done, is dropped.
+        catch_unwind(AssertUnwindSafe(|| self.measure(task, config, batch))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(SweepError::Worker(format!("panicked: {}", text.unwrap_or_else(|| "for an unknown reason".to_owned()))))
+        })
     }
 
     fn measure(

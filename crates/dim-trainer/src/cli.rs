@@ -22,7 +22,7 @@ pub enum Command {
     /// Train a network, or go on with a run.
     Train(TrainArgs),
     /// Draw samples from a run or from weights.
-    Sample(SampleArgs),
+    Sample(Box<SampleArgs>),
     /// Average the weights of a run differently, after training.
     Ema(EmaArgs),
     /// Show the size and cost of a network without building it.
@@ -126,7 +126,7 @@ pub struct SampleArgs {
     /// (arXiv 2404.01709) keeps the composition of the small ones.
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u8).range(2..=8))]
     pub upsample: Option<u8>,
-    /// Height and width in pixels of the network's input, such as 32x48; by default the training size, times that of --upsample.
+    /// Height and width of the pictures in pixels, such as 32x48; by default the training size, times that of --upsample.
     #[arg(long, value_name = "HxW")]
     pub size: Option<Size>,
     /// Time shift of a rectified flow; by default that of training, times the side of the images over that of the training images.
@@ -138,6 +138,12 @@ pub struct SampleArgs {
     /// Show every pixel as N x N, for images too small to look at.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub enlarge: u8,
+    /// The autoencoder's weights, for a network that draws latents; by default the configuration's `autoencoder.weights`.
+    #[arg(long, value_name = "FILE")]
+    pub autoencoder: Option<PathBuf>,
+    /// Also write the latents, as safetensors; without an autoencoder instead of a picture.
+    #[arg(long, value_name = "FILE")]
+    pub latents: Option<PathBuf>,
     /// The picture to write.
     #[arg(long, value_name = "FILE", default_value = "samples.png")]
     pub out: PathBuf,

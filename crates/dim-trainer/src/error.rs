@@ -137,6 +137,15 @@ pub enum TrainerError {
         advice: String,
     },
 
+    /// The autoencoder of a file is not the one that is wanted.
+    #[error("{} is another autoencoder: {problem}", path.display())]
+    OtherAutoencoder {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what came.
+        problem: String,
+    },
+
     /// The loss or the gradient stopped being a number.
     #[error(
         "the {quantity} became {value} at step {step} ({images_seen} images seen). {kept}. Things to try: a lower `train.lr`, a longer `train.warmup_images`, a smaller `train.clip_norm`, `train.precision = \"f32\"`"

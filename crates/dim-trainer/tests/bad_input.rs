@@ -232,17 +232,11 @@ fn full_disk_leaves_the_old_checkpoints() {
 }
 
 #[test]
-fn latents_are_not_available_yet_and_say_so() {
+fn training_on_latents_is_not_available_yet_and_says_so() {
     let place = Place::new();
     place.fails(
         &train_with(&["autoencoder.kind=kl_f8", "model.in_channels=4"]),
         1,
         &["latents", "not available yet", "[autoencoder]"],
     );
-    place.train("run", &["--set", "train.images=8"]);
-    let config = fs::read_to_string(place.path("config.toml")).unwrap();
-    let latents = config.replace("classes = 2", "classes = 2\nin_channels = 4\n[autoencoder]\nkind = \"kl_f8\"");
-    fs::write(place.path("latents.toml"), latents).unwrap();
-    let snapshot = "run/snapshots/000000000008.safetensors";
-    place.fails(&["sample", "--weights", snapshot, "--config", "latents.toml"], 1, &["latents", "not available yet"]);
 }

@@ -118,6 +118,10 @@ fn latent_models_take_images_of_the_right_size() {
     {
         let config = load(name);
         assert_eq!(config.data_size(), size, "{name}");
-        assert_eq!(config.autoencoder.as_ref().map(Autoencoder::channels), Some(config.model.in_channels()), "{name}");
+        assert_eq!(
+            config.autoencoder.as_ref().map(Autoencoder::latent_channels),
+            Some(config.model.in_channels()),
+            "{name}"
+        );
     }
 }

@@ -11,10 +11,7 @@ use super::{
     layout::{Form, Layer, Layout},
     tiling::{Canvas, Tiling, cut},
 };
-use crate::{
-    ModelError,
-    grid::{grid_of, size},
-};
+use crate::{ModelError, grid::grid_of};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -45,14 +42,9 @@ impl Autoencoder {
         let grid = grid_of("image", image, self.config.in_channels, rate)?;
         let both = Canvas::new(tiling, grid.rows, grid.columns, 1).fill(|row, column| {
             let moments = self.encode(&cut(image, row, column, rate)?)?;
-            Ok(Tensor::f_cat(&[moments.mean, moments.log_variance], 1)?)
+            moments.both()
         })?;
-        let z = size(self.config.latent_channels);
-        Ok(Moments {
-            mean: both.f_narrow(1, 0, z)?,
-            log_variance: both.f_narrow(1, z, z)?,
-            scaling_factor: self.config.scaling_factor,
-        })
+        Moments::new(&both, self.config.scaling_factor)
     }
 }
 

@@ -52,7 +52,7 @@ mod tests {
         let (first, second) = (derived.get().unwrap(), derived.get().unwrap());
         assert_eq!(first.data_ptr(), second.data_ptr());
         assert!(!first.requires_grad());
-        no_grad(|| source.shallow_clone().fill_(5.0));
+        let _ = no_grad(|| source.shallow_clone().fill_(5.0));
         assert_eq!(derived.get().unwrap().double_value(&[1]), 10.0);
         // A view of the same memory counts as the source itself.
         let _ = source.detach().narrow(0, 1, 1).fill_(7.0);

@@ -16,7 +16,7 @@ use crate::error::TrainerError;
 pub fn run(command: Command) -> Result<u8, TrainerError> {
     match command {
         Command::Train(arguments) => train::run(arguments),
-        Command::Sample(arguments) => sample::run(arguments),
+        Command::Sample(arguments) => sample::run(*arguments),
         Command::Ema(arguments) => ema::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),

@@ -1,21 +1,26 @@
 //! `dim-trainer sample`: pictures from a run or from weights.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use dim_diffusion::sampler::{
     AncestralOptions, DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, EulerMaruyamaOptions,
     FlowOptions, Parametrization, Sampler, Spacing, UniPcOptions,
 };
-use dim_model::{BackboneConfig, ModelConfig};
+use dim_model::BackboneConfig;
+use dim_model::weights::{self, Naming};
 use dim_torch::Parameters;
 use indicatif::{ProgressBar, ProgressStyle};
+use tch::Tensor;
 
 use crate::cli::{SampleArgs, SamplerName, Size};
-use crate::config::{Config, Schedule};
+use crate::config::{Autoencoder, Config, Schedule};
 use crate::denoiser::Network;
 use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::files;
+use crate::first_stage::FirstStage;
 use crate::format::alternatives;
 use crate::grid::{enlarged, grid};
 use crate::run_folder::RunFolder;
@@ -28,13 +33,13 @@ const BATCH_SIZE: usize = 16;
 
 pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     let subject = find(&arguments)?;
-    if subject.config.autoencoder.is_some() {
-        let message = "this network draws latents, and turning latents into pictures is not available yet";
-        return Err(TrainerError::Unsupported(message.to_owned()));
-    }
+    let decoder = decoder(&arguments, &subject.config)?;
     let request = request(&arguments, &subject)?;
     let compute = Compute::start(arguments.compute, subject.config.train.threads)?;
     let precision = compute.precision(subject.config.train.precision)?;
+    // Before the samples are drawn, which may take long, for what is wrong with its file to be told at once.
+    let first_stage = decoder.map(|(path, section)| FirstStage::load(path, section, compute.device, precision));
+    let first_stage = first_stage.transpose()?;
 
     let model = &subject.config.model;
     let specs = model.parameter_specs();
@@ -59,11 +64,53 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
         ControlFlow::Continue(())
     })?;
     bar.finish_and_clear();
+    if let Some(path) = &arguments.latents {
+        save_latents(path, &images, &request)?;
+    }
+    let images = match (&first_stage, &subject.config.autoencoder) {
+        (Some(first_stage), _) => first_stage.decode(&images)?,
+        (None, None) => images,
+        (None, Some(_)) => return Ok(0),
+    };
     let columns = if arguments.count.is_none() { subject.config.sample.columns } else { square_columns(request.count) };
     let images = enlarged(&images, arguments.enlarge.into())?;
     files::write_bytes_atomically(&arguments.out, &grid(&images, columns)?.png)?;
     println!("{}", arguments.out.display());
     Ok(0)
+}
+
+/// The file of the autoencoder that the network's latents go through, and its section; `None` for a network that draws pixels,
+/// and where latents are all that is wanted.
+fn decoder<'a>(
+    arguments: &'a SampleArgs,
+    config: &'a Config,
+) -> Result<Option<(&'a Path, &'a Autoencoder)>, TrainerError> {
+    let usage = |message: String| Err(TrainerError::Usage(message));
+    match (&config.autoencoder, arguments.autoencoder.as_deref(), arguments.latents.as_deref()) {
+        (None, None, None) => Ok(None),
+        (None, Some(path), _) => usage(format!("--autoencoder {}: this network draws pixels itself", path.display())),
+        (None, None, Some(path)) => usage(format!("--latents {}: this network draws pixels", path.display())),
+        (Some(section), asked, latents) => match asked.or(section.weights.as_deref()) {
+            Some(path) => Ok(Some((path, section))),
+            None if latents.is_some() => Ok(None),
+            None => usage(
+                "this network draws latents: give their autoencoder's weights with `--autoencoder FILE` or as \
+                 `autoencoder.weights` in the configuration, or write the latents themselves with `--latents FILE`"
+                    .to_owned(),
+            ),
+        },
+    }
+}
+
+/// Writes `latents` `[image, channel, row, column]`, f32, as the network draws them, and `classes` `[image]`, i64, if it has any.
+fn save_latents(path: &Path, latents: &Tensor, request: &Request) -> Result<(), TrainerError> {
+    let mut tensors = vec![("latents".to_owned(), latents.shallow_clone())];
+    if let Some(classes) = &request.classes {
+        tensors.push(("classes".to_owned(), Tensor::f_from_slice(classes)?));
+    }
+    weights::save(path, tensors, Naming::Ours, &BTreeMap::new())?;
+    println!("{}", path.display());
+    Ok(())
 }
 
 /// What to sample from.
@@ -87,7 +134,7 @@ fn newest_checkpoint(run: &RunFolder) -> Result<Snapshot, TrainerError> {
 fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, TrainerError> {
     let config = &subject.config;
     let count = arguments.count.map_or(config.sample.rows * config.sample.columns, |count| count as usize);
-    let size = size(arguments.size, &config.model, arguments.upsample)?;
+    let size = size(arguments.size, config, arguments.upsample)?;
     let mut request = Request {
         count,
         classes: classes(&arguments.class, subject)?.map(|classes| cycle_classes(&classes, count)),
@@ -144,18 +191,23 @@ fn unknown_class(class: &str, known: i64, names: &[String]) -> TrainerError {
     TrainerError::Usage(format!("--class {class}: expected a class from 0 to {}{names}", known - 1))
 }
 
-fn size(asked: Option<Size>, model: &ModelConfig, upsample: Option<u8>) -> Result<[usize; 2], TrainerError> {
-    let factor = upsample.map_or(1, usize::from);
+/// Rows and columns of the network's input, for pictures of the size that was asked for.
+fn size(asked: Option<Size>, config: &Config, upsample: Option<u8>) -> Result<[usize; 2], TrainerError> {
+    let (model, factor) = (&config.model, upsample.map_or(1, usize::from));
     let Some(Size { height, width }) = asked else { return Ok([model.image_size() * factor; 2]) };
+    let rate = config.autoencoder.as_ref().map_or(1, Autoencoder::downsampling);
     // Shrunk by the factor, the image must still be one that the network takes.
-    let multiple = model.size_multiple() * factor;
+    let multiple = model.size_multiple() * rate * factor;
     if height.is_multiple_of(multiple) && width.is_multiple_of(multiple) {
-        return Ok([height, width]);
+        return Ok([height / rate, width / rate]);
     }
-    let why = match upsample {
-        None => "what the network takes".to_owned(),
-        Some(factor) => format!("what the network takes times {factor}, the factor of --upsample"),
-    };
+    let mut why = "what the network takes".to_owned();
+    if rate > 1 {
+        why.push_str(&format!(" times {rate}, the factor of its autoencoder"));
+    }
+    if let Some(factor) = upsample {
+        why.push_str(&format!(" times {factor}, the factor of --upsample"));
+    }
     Err(TrainerError::Usage(format!("--size {height}x{width}: both must be multiples of {multiple}, {why}")))
 }
 

@@ -6,6 +6,7 @@
 //! --set ┘
 //! ```
 
+mod autoencoder;
 mod difference;
 mod explain;
 mod sections;
@@ -20,8 +21,9 @@ use dim_data::DataConfig;
 use dim_model::{BackboneConfig, ModelConfig};
 use serde::{Deserialize, Serialize};
 
+pub use autoencoder::{Autoencoder, AutoencoderKind};
 pub use difference::{Difference, Effect, differences};
-pub use sections::{Autoencoder, AutoencoderKind, Diffusion, Ema, Precision, Sample, Schedule, Train};
+pub use sections::{Diffusion, Ema, Precision, Sample, Schedule, Train};
 
 use crate::error::TrainerError;
 

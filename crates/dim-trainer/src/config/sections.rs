@@ -7,38 +7,6 @@ use dim_diffusion::objective::{LossWeight, ObjectiveOptions, TimeSampling};
 use dim_diffusion::sampler::{DpmSolverOptions, Sampler};
 use serde::{Deserialize, Serialize};
 
-/// `[autoencoder]`: the network works on latents.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Autoencoder {
-    /// Which one.
-    pub kind: AutoencoderKind,
-}
-
-/// The autoencoders whose latents a configuration may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AutoencoderKind {
-    /// The KL-regularised autoencoder of latent diffusion (Rombach et al., arXiv 2112.10752): 4 channels, 8 × smaller.
-    KlF8,
-}
-
-impl Autoencoder {
-    /// How many pixels of the image stand side by side in one of the latent.
-    pub fn downsampling(&self) -> usize {
-        match self.kind {
-            AutoencoderKind::KlF8 => 8,
-        }
-    }
-
-    /// Channels of the latent.
-    pub fn channels(&self) -> usize {
-        match self.kind {
-            AutoencoderKind::KlF8 => 4,
-        }
-    }
-}
-
 /// `[diffusion]`: the noise schedule and the loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -285,6 +285,25 @@ fn latents_have_the_channels_of_the_autoencoder() {
 }
 
 #[test]
+fn any_autoencoder_is_described_by_its_sizes() {
+    let sizes = "autoencoder.sizes={in_channels=3, latent_channels=8, channels=32, channel_mult=[1, 2, 4], num_res_blocks=1, scaling_factor=0.5}";
+    let config = parse(&[sizes, "model.in_channels=8", "autoencoder.weights=ae.safetensors"]).unwrap();
+    assert_eq!(config.data_size(), 8 * 4);
+    assert_eq!(Config::parse(&config.to_toml().unwrap(), "saved.toml", &[]).unwrap(), config);
+    assert!(
+        error(&["autoencoder.weights=ae.pth"])
+            .contains("[autoencoder] must have either `kind` or `sizes`, got neither")
+    );
+    assert!(error(&[sizes, "autoencoder.kind=kl_f8"]).contains("got both"));
+    let wrong = sizes.replace("channels=32", "channels=40");
+    assert!(error(&[&wrong]).contains("[autoencoder.sizes] `channels` must be a multiple of 32"));
+    assert!(
+        error(&["autoencoder.kind=kl_f8", "autoencoder.scaling_factor=0"])
+            .contains("`scaling_factor` must be positive")
+    );
+}
+
+#[test]
 fn differences_say_what_a_change_does_to_a_run() {
     let before = parse(&[]).unwrap();
     for (change, key, effect) in [

@@ -41,12 +41,15 @@ fn data(config: &Config, problems: &mut Problems) {
     }
     let channels = config.model.in_channels();
     match &config.autoencoder {
-        Some(autoencoder) => problems.require(
-            "model.in_channels",
-            channels == autoencoder.channels(),
-            &format!("{}, the channels of the autoencoder's latents", autoencoder.channels()),
-            channels,
-        ),
+        Some(autoencoder) => match autoencoder.problems() {
+            found if found.is_empty() => problems.require(
+                "model.in_channels",
+                channels == autoencoder.latent_channels(),
+                &format!("{}, the channels of the autoencoder's latents", autoencoder.latent_channels()),
+                channels,
+            ),
+            found => problems.lines.extend(found),
+        },
         None => problems.require(
             "model.in_channels",
             channels == config.data.channels(),
