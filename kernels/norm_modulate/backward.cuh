@@ -55,8 +55,8 @@ __device__ void backward_packs(const NormModulateBackward& params) {
         float r[kWidth] = {}, later[kWidth] = {};
         Pack<T, kWidth> g = {}, y = {};
         if (exists) {
-            const StreamRow<T, const void> from_r(params.r, params.r_is_f32, params.r_batch_stride, params.r_token_stride,
-                                                  at.batch, token);
+            const StreamRow<T, const void> from_r(params.r, params.r_is_f32, params.r_batch_stride,
+                                                  params.r_token_stride, at.batch, token);
             const auto* from_g = row_of<const T>(params.grad_out, params.grad_out_batch_stride,
                                                  params.grad_out_token_stride, at.batch, token);
             const StreamRow<T, const void> from_later(params.grad_r, params.grad_r_is_f32, params.grad_r_batch_stride,
@@ -133,8 +133,8 @@ __device__ void backward_any(const NormModulateBackward& params) {
     BlockSums<1> sum_mean(mean_buffer);
     BlockSums<3> sum(buffer);
     for (int token = at.first; token < at.end; ++token) {
-        const StreamRow<T, const void> r(params.r, params.r_is_f32, params.r_batch_stride, params.r_token_stride, at.batch,
-                                         token);
+        const StreamRow<T, const void> r(params.r, params.r_is_f32, params.r_batch_stride, params.r_token_stride,
+                                         at.batch, token);
         const auto* g = row_of<const T>(params.grad_out, params.grad_out_batch_stride, params.grad_out_token_stride,
                                         at.batch, token);
         const StreamRow<T, const void> later(params.grad_r, params.grad_r_is_f32, params.grad_r_batch_stride,

@@ -20,8 +20,8 @@ __device__ void forward_packs(const NormModulateForward& params) {
     __shared__ BlockSums<1>::Buffer buffer;
     BlockSums<1> sum(buffer);
     for (int token = at.first; token < at.end; ++token) {
-        const StreamRow<T, const void> x(params.x, params.x_is_f32, params.x_batch_stride, params.x_token_stride, at.batch,
-                                         token);
+        const StreamRow<T, const void> x(params.x, params.x_is_f32, params.x_batch_stride, params.x_token_stride,
+                                         at.batch, token);
         const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
         auto* to_r = row_of<float>(params.r, params.r_batch_stride, params.r_token_stride, at.batch, token);
         auto* to_out = row_of<T>(params.out, params.out_batch_stride, params.out_token_stride, at.batch, token);
@@ -70,8 +70,8 @@ __device__ void forward_any(const NormModulateForward& params) {
     __shared__ BlockSums<1>::Buffer buffer;
     BlockSums<1> sum(buffer);
     for (int token = at.first; token < at.end; ++token) {
-        const StreamRow<T, const void> x(params.x, params.x_is_f32, params.x_batch_stride, params.x_token_stride, at.batch,
-                                         token);
+        const StreamRow<T, const void> x(params.x, params.x_is_f32, params.x_batch_stride, params.x_token_stride,
+                                         at.batch, token);
         const auto* y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
         const auto r = [&](int c) { return y ? x[c] + vectors.gate_of(c) * to_float(y[c]) : x[c]; };
         if (params.r) {

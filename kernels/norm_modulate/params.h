@@ -60,8 +60,8 @@ typedef struct NormModulateForward {
 /// Arguments of the backward kernels; each gradient has the shape of its input.
 typedef struct NormModulateBackward {
     NormModulateInputs inputs;
-    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it. It, its
-    /// gradient and that of `x` are f32 or of the activations' dtype.
+    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it. It,
+    /// its gradient and that of `x` are f32 or of the activations' dtype.
     const void* r;
     /// Gradient of the output, `[B, L, D]`, or null for zeros.
     const void* grad_out;

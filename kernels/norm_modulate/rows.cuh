@@ -61,7 +61,8 @@ struct StreamRow {
     Pointer* first;
     bool is_f32;
 
-    __device__ StreamRow(Pointer* data, bool f32, int64_t batch_stride, int64_t token_stride, int64_t batch, int64_t token)
+    __device__ StreamRow(Pointer* data, bool f32, int64_t batch_stride, int64_t token_stride, int64_t batch,
+                         int64_t token)
         : is_f32(kIsF32<T> || f32) {
         first = is_f32 ? static_cast<Pointer*>(row_of<Value<float>>(data, batch_stride, token_stride, batch, token))
                        : static_cast<Pointer*>(row_of<Value<T>>(data, batch_stride, token_stride, batch, token));

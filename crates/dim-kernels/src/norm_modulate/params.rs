@@ -116,7 +116,7 @@ const _: () = {
 #[derive(Debug, Copy, Clone)]
 pub struct NormModulateBackward {
     pub inputs: NormModulateInputs,
-    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it. It, its\n gradient and that of `x` are f32 or of the activations' dtype.
+    /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it. It,\n its gradient and that of `x` are f32 or of the activations' dtype.
     pub r: *const ::core::ffi::c_void,
     /// Gradient of the output, `[B, L, D]`, or null for zeros.
     pub grad_out: *const ::core::ffi::c_void,

@@ -36,7 +36,7 @@ pub enum AutoencoderKind {
 }
 
 impl Autoencoder {
-    /// The sizes that the section names; those of KL-f8 for a section with [`problems`](Self::problems).
+    /// The sizes that the section names; those of KL-f8 for a section that does not work.
     pub fn sizes(&self) -> AutoencoderConfig {
         let named = match (&self.sizes, self.kind) {
             (Some(sizes), _) => sizes.clone(),
