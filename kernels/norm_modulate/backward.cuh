@@ -6,7 +6,7 @@
 // `sums.cuh` makes of these the gradients of everything that has one number a channel.
 #pragma once
 
-#include "norm_modulate/rows.cuh"
+#include "norm_modulate/statistics.cuh"
 
 namespace norm_modulate {
 
@@ -14,23 +14,6 @@ namespace norm_modulate {
 /// 96 five.
 constexpr int kLeanRegisters = 80;  // half precision without centring
 constexpr int kRegisters = 96;
-
-/// What the sums over the channels give.
-struct Statistics {
-    float mean = 0.0f;
-    float rstd = 1.0f;
-    float mean_h = 0.0f;
-    float mean_hn = 0.0f;
-
-    /// From the sums of squares of `r - mean`, of h times that, and, for the layer norm, of h.
-    __device__ void set(float squares, float products, float sum_h, float per_channel, float eps) {
-        rstd = rsqrtf(squares * per_channel + eps);
-        mean_hn = products * rstd * per_channel;
-        mean_h = sum_h * per_channel;
-    }
-
-    __device__ float grad_r(float h, float n) const { return rstd * (h - mean_h - n * mean_hn); }
-};
 
 /// For rows in packs, one a thread. kCentred: the layer norm; else the RMS norm or none.
 template <typename T, bool kCentred>
@@ -45,11 +28,8 @@ __device__ void backward_packs(const NormModulateBackward& params) {
     PackVectors vectors;
     if (exists) vectors.load(v, channel);
 
-    constexpr int kSums = kCentred ? 3 : 2;
-    __shared__ typename BlockSums<1>::Buffer mean_buffer;
-    __shared__ typename BlockSums<kSums>::Buffer buffer;
-    BlockSums<1> sum_mean(mean_buffer);
-    BlockSums<kSums> sum(buffer);
+    __shared__ typename TokenSums<kCentred>::Buffer buffer;
+    TokenSums<kCentred> sum(buffer, p.channel);
     float sum_g[kWidth] = {}, sum_gn[kWidth] = {}, sum_gate[kWidth] = {};
     for (int token = at.first; token < at.end; ++token) {
         float r[kWidth] = {}, later[kWidth] = {};
@@ -69,25 +49,11 @@ __device__ void backward_packs(const NormModulateBackward& params) {
         }
 
         Statistics statistics;
-        if (kCentred && params.grad_out) {
-            float mean[1] = {};
-#pragma unroll
-            for (int i = 0; i < kWidth; ++i) mean[0] += r[i];
-            sum_mean(mean);
-            statistics.mean = mean[0] * per_channel;
-        }
         if (p.norm != kNone && params.grad_out) {
-            float sums[kSums] = {};
+            float h[kWidth];
 #pragma unroll
-            for (int i = 0; i < kWidth; ++i) {
-                const float centred = exists ? r[i] - statistics.mean : 0.0f;
-                const float h = to_float(g.values[i]) * vectors.factor[i];
-                sums[0] += centred * centred;
-                sums[1] += h * centred;
-                if (kCentred) sums[kSums - 1] += h;
-            }
-            sum(sums);
-            statistics.set(sums[0], sums[1], kCentred ? sums[kSums - 1] : 0.0f, per_channel, p.eps);
+            for (int i = 0; i < kWidth; ++i) h[i] = to_float(g.values[i]) * vectors.factor[i];
+            statistics = sum(r, h, per_channel, p.eps);
         }
 
         // Read again for each token, from the nearest cache: registers are short.

@@ -27,15 +27,17 @@ __device__ constexpr int stretch(int states) { return states <= 16 ? 32 : 512 / 
 
 /// S of the N states of C neighbouring channels lie in one thread; its neighbours hold the others.
 ///
-/// With two channels a thread, what a token's B and C cost to fetch from shared memory is halved.
-template <int N, int S, int C>
+/// With two channels a thread, what a token's B and C cost to fetch from shared memory is halved. A block's channels are
+/// those of its first kSpan threads; the others, if there are more, have the same channels and other tokens.
+template <int N, int S, int C, int kSpan = kThreads>
 struct Split {
     static constexpr int kStates = N;
     static constexpr int kHeld = S;
     static constexpr int kOwned = C;                          // channels of a thread
     static constexpr int kLanes = N / S;                      // threads that share them
     static constexpr int kWarpChannels = kWarp / kLanes * C;  // of a warp
-    static constexpr int kChannels = kThreads / kLanes * C;   // of a block
+    static constexpr int kChannels = kSpan / kLanes * C;      // of a block
+    static constexpr int kChannelThreads = kSpan;
     static constexpr int kStretch = stretch(N);
     static_assert(S * kLanes == N && kWarp % kLanes == 0 && (C == 1 || C == 2));
 };
@@ -47,6 +49,11 @@ using Wide = Split<N, (N < kMaxHeld ? N : kMaxHeld), 1>;
 /// Four threads to a channel of 16 states: where there are too few channels for `Wide`.
 template <int N>
 using Narrow = Split<N, N / 4, 1>;
+
+/// The same, of which all warps of a block take the same channels: where channels and batch do not fill the card, and a
+/// sequence is too short to be split among blocks.
+template <int N>
+using Shared = Split<N, N / 4, 1, kWarp>;
 
 /// Of the backward pass, which keeps the states of a chunk in registers and sums over channels: few states of two
 /// channels.
@@ -99,7 +106,7 @@ struct Place {
         lane = threadIdx.x % L::kLanes;
         state = lane * L::kHeld;
         local = threadIdx.x % kWarp / L::kLanes * L::kOwned;
-        const int own = group * L::kChannels + threadIdx.x / L::kLanes * L::kOwned;
+        const int own = group * L::kChannels + threadIdx.x % L::kChannelThreads / L::kLanes * L::kOwned;
         // Not max(0, min(...)): ptxas 13.0 reuses that instruction's predicate for `exist == 2`, with the wrong sense.
         exist = (own < channels ? 1 : 0) + (L::kOwned == 2 && own + 1 < channels ? 1 : 0);
         channel = min(own, channels - 1);
@@ -216,10 +223,10 @@ __device__ void collect(float (&own)[kChannels], const float (&parts)[kLanes][kC
     }
 }
 
-/// The rows of a matrix [B, L, N] at a stretch's tokens, in f32.
-template <int N, int S>
+/// The rows of a matrix [B, L, N] at a stretch's or a chunk's tokens, in f32.
+template <int N, int S, int kTokens = stretch(N)>
 struct MatrixRows {
-    alignas(16) float values[stretch(N)][N];
+    alignas(16) float values[kTokens][N];
 
     __device__ void set(int t, int n, float2 pair) { store_pair(&values[t][n], pair); }
 

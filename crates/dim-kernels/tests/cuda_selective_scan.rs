@@ -253,6 +253,28 @@ fn a_large_batch_matches_the_reference() {
     }
 }
 
+/// Enough blocks for a card if four threads share a channel.
+#[test]
+fn a_middling_batch_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for dtype in DTYPES {
+        Inputs::random(Case::full(40, 21, 203, 16, dtype)).check(&gpu);
+    }
+}
+
+/// One short sequence: the warps of a block walk its segments, of which the last has fewer steps, or some have none.
+#[test]
+fn a_short_sequence_matches_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for (token, dtype) in
+        [(366, DType::Bf16), (366, DType::F32), (1001, DType::F16), (1023, DType::F32), (65, DType::Bf16)]
+    {
+        for placement in [Placement::Strided, Placement::Contiguous] {
+            Inputs::random(Case { placement, ..Case::full(1, token, 67, 16, dtype) }).check(&gpu);
+        }
+    }
+}
+
 /// One long sequence of few channels: its segments are walked by different blocks.
 #[test]
 fn a_split_sequence_matches_the_reference() {

@@ -14,6 +14,7 @@ pub(super) const STATES: [usize; 4] = [8, 16, 32, 64];
 
 // As in kernels/selective_scan/layout.cuh.
 const THREADS: usize = 128;
+const WARP: usize = 32;
 const MAX_HELD: usize = 16;
 const CHUNK: usize = 8;
 
@@ -27,8 +28,11 @@ const FORWARD_BLOCKS: usize = 528;
 /// sequence, take longer.
 const UNSPLIT_BLOCKS: usize = 264;
 
-/// Below so many tokens a split costs more launches than it saves time: 366 tokens of one image take 37 µs in 12 segments, 29 whole.
+/// From so many tokens on a sequence is split among blocks; the warps of one share it below.
 const LEAST_SPLIT_TOKENS: usize = 1024;
+
+/// Warps of a block that share a sequence: `kSegmentWarps` in kernels/selective_scan/forward_by_warps.cuh.
+const SEGMENT_WARPS: usize = 8;
 
 /// How a kernel shares its work among blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,28 +83,43 @@ fn wide_channels(state: usize) -> usize {
 /// Channels of a block where four threads share one: `Narrow`.
 const NARROW_CHANNELS: usize = THREADS / 4;
 
+/// Channels of a block whose warps share sequences: `Shared`.
+const SHARED_CHANNELS: usize = NARROW_CHANNELS / 4;
+
 /// Channels of a block of the backward kernel: `Paired`.
 fn paired_channels(state: usize) -> usize {
     if state <= 32 { 2 * THREADS / (state / 4) } else { THREADS / 8 }
 }
 
+/// The kernels of the forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forward {
+    /// One thread a channel, as far as 16 states go.
+    Wide,
+    /// Four threads a channel.
+    Narrow,
+    /// The same, and the warps of a block take the segments of a sequence.
+    ByWarps,
+}
+
 /// The forward pass: one thread a channel where that fills a card, else four, else the sequence in segments.
-fn forward_grid(sizes: Sizes) -> (Grid, bool) {
+fn forward_grid(sizes: Sizes) -> (Grid, Forward) {
     let wide = Grid::unsplit(sizes, wide_channels(sizes.state));
     let narrow = Grid::unsplit(sizes, NARROW_CHANNELS);
     let fills = |grid: Grid| grid.blocks() >= UNSPLIT_BLOCKS;
     if fills(wide) {
-        return (wide, false);
+        return (wide, Forward::Wide);
     }
-    if sizes.state == MAX_HELD && (fills(narrow) || sizes.token < LEAST_SPLIT_TOKENS) {
-        return (narrow, true);
+    if sizes.state == MAX_HELD && fills(narrow) {
+        return (narrow, Forward::Narrow);
     }
     if sizes.token < LEAST_SPLIT_TOKENS {
-        return (wide, false);
+        let by_warps = Grid::unsplit(sizes, SHARED_CHANNELS);
+        return if sizes.state == MAX_HELD { (by_warps, Forward::ByWarps) } else { (wide, Forward::Wide) };
     }
     // Rounded down: a block more than run at once would wait for all the others.
     let segments = (FORWARD_BLOCKS / wide.blocks().max(1)).max(1);
-    (Grid::split(sizes, wide_channels(sizes.state), segments * wide.blocks()), false)
+    (Grid::split(sizes, wide_channels(sizes.state), segments * wide.blocks()), Forward::Wide)
 }
 
 fn inputs(stream: &Stream, scan: &SelectiveScan<'_>, sizes: Sizes) -> Result<SelectiveScanInputs, KernelError> {
@@ -245,7 +264,7 @@ pub(super) fn forward(
         last_state_batch_stride: last_state.batch_stride(),
         last_state_channel_stride: last_state.row_stride(),
     };
-    let (grid, narrow) = forward_grid(sizes);
+    let (grid, variant) = forward_grid(sizes);
     let lengths = lengths(sizes, grid, false);
     let mut memory = Workspace::new(&stream, &lengths)?;
     let mut workspace = workspace(&mut memory, grid, lengths);
@@ -256,13 +275,21 @@ pub(super) fn forward(
         unsafe { walk_segments(&stream, dtype, sizes, grid, &mut walk, &mut workspace)? };
     }
     let source = format!("selective_scan/fwd_{dtype}");
-    let narrow = if narrow { "narrow_" } else { "" };
-    let kernel = format!("selective_scan_fwd_{narrow}{dtype}_n{}", sizes.state);
-    // SAFETY: the kernel takes the two structs; every pointer is that of a checked view of these sizes, or of a buffer that
-    // the kernels before have filled.
-    unsafe {
-        stream.launch(grid.launch(&source, &kernel), &mut [(&raw mut params).cast(), (&raw mut workspace).cast()])
+    let name = match variant {
+        Forward::Wide => "",
+        Forward::Narrow => "narrow_",
+        Forward::ByWarps => "by_warps_",
+    };
+    let kernel = format!("selective_scan_fwd_{name}{dtype}_n{}", sizes.state);
+    let mut launch = grid.launch(&source, &kernel);
+    let mut arguments = vec![(&raw mut params).cast(), (&raw mut workspace).cast()];
+    if variant == Forward::ByWarps {
+        launch.threads = size(SEGMENT_WARPS * WARP);
+        arguments.truncate(1);
     }
+    // SAFETY: the kernels take the two structs, that by warps the first alone; every pointer is that of a checked view of these
+    // sizes, or of a buffer that the kernels before have filled.
+    unsafe { stream.launch(launch, &mut arguments) }
 }
 
 pub(super) fn backward(
@@ -387,18 +414,23 @@ mod tests {
     #[test]
     fn a_full_card_walks_whole_sequences() {
         for (batch, token) in [(192, 366), (56, 1230), (16, 4494), (12, 4494)] {
-            let (grid, narrow) = forward_grid(sizes(batch, token));
-            assert!(!narrow && grid.segments == 1, "{batch} x {token}: {grid:?}");
+            let (grid, variant) = forward_grid(sizes(batch, token));
+            assert!(variant == Forward::Wide && grid.segments == 1, "{batch} x {token}: {grid:?}");
         }
         for batch in [3, 4] {
-            assert!(matches!(forward_grid(sizes(batch, 17166)), (Grid { segments: 1, .. }, true)));
+            assert!(matches!(forward_grid(sizes(batch, 17166)), (Grid { segments: 1, .. }, Forward::Narrow)));
         }
     }
 
     #[test]
     fn a_single_long_sequence_is_split_into_as_many_segments_as_run_at_once() {
-        let (grid, narrow) = forward_grid(sizes(1, 4494));
-        assert!(!narrow && grid.segments == 22 && grid.blocks() <= FORWARD_BLOCKS, "{grid:?}");
-        assert!(matches!(forward_grid(sizes(1, 366)), (Grid { segments: 1, .. }, true)));
+        let (grid, variant) = forward_grid(sizes(1, 4494));
+        assert!(variant == Forward::Wide && grid.segments == 22 && grid.blocks() <= FORWARD_BLOCKS, "{grid:?}");
+    }
+
+    #[test]
+    fn warps_share_a_single_short_sequence() {
+        let (grid, variant) = forward_grid(sizes(1, 366));
+        assert!(variant == Forward::ByWarps && grid.segments == 1 && grid.blocks() == 3072 / 8, "{grid:?}");
     }
 }

@@ -113,9 +113,13 @@ pub(crate) fn to_f64(values: &[f32]) -> Vec<f64> {
 /// An element is a sum of `terms` numbers around one. Its roundings are those of its partial sums, around `sqrt(terms)`,
 /// also where the terms happen to cancel, so the error is never taken relative to less than that; 0 for no such sum.
 pub(crate) fn assert_close(what: &str, got: &[f32], truth: &[f64], terms: usize, tolerance: f64) {
+    assert_close_to(what, got, truth, (terms as f64).sqrt(), tolerance);
+}
+
+/// Checks every element, relative to the largest one of the truth or to `least`, whichever is larger.
+pub(crate) fn assert_close_to(what: &str, got: &[f32], truth: &[f64], least: f64, tolerance: f64) {
     assert_eq!(got.len(), truth.len(), "{what}: number of elements");
-    let least = (terms as f64).sqrt().max(1e-30);
-    let largest = truth.iter().fold(least, |largest, value| largest.max(value.abs()));
+    let largest = truth.iter().fold(least.max(1e-30), |largest, value| largest.max(value.abs()));
     for (at, (&got, &truth)) in got.iter().zip(truth).enumerate() {
         let error = (f64::from(got) - truth).abs() / largest;
         assert!(error <= tolerance, "{what}[{at}] is {got}, not {truth}: {error:.2e} of the largest, {largest:.3e}");
