@@ -10,6 +10,9 @@ const STATES: usize = 16;
 /// Columns of the product that holds B and C, before them.
 const DT_RANK: usize = 96;
 
+/// Further batches and tokens: what one image with guidance takes, and sizes around which other kernels take over.
+const FEW_IMAGES: [[usize; 2]; 4] = [[2, 366], [4, 366], [1, 1230], [2, 1230]];
+
 /// Half widths of the inputs, around centres.
 const UNIT: (f32, f32) = (-1.0, 1.0);
 const DELTA_BIAS: (f32, f32) = (-4.5, -1.5);
@@ -121,7 +124,7 @@ fn scan<'a>(
 /// Everything to time.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for [batch, token] in published::SHAPES {
+    for [batch, token] in published::SHAPES.into_iter().chain(FEW_IMAGES) {
         let sizes = Sizes { batch, token, channel: CHANNELS, state: STATES, rank: DT_RANK };
         for (direction, backward) in [("forward", false), ("backward", true)] {
             for follows_map in [false, true] {

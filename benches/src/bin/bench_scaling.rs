@@ -121,7 +121,7 @@ fn list(arguments: &Arguments) -> Result<ExitCode, SweepError> {
     let (text, origin) = config_text(arguments, !arguments.quick)?;
     let config = SweepConfig::parse(&text, &origin)?;
     for task in plan(&config) {
-        let (model, batch) = (&config.models[task.model].name, config.batch(task.mode, task.role, task.image_px));
+        let (model, batch) = (&config.models[task.model].name, config.batch(&task));
         println!("{model}, {}, {} px, {}, batch {batch}", task.mode.name(), task.image_px, task.role.name());
     }
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use dim_report::record::{Group, Mode, Role};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::SweepError;
+use super::{SweepError, plan::Task};
 
 /// A sweep: models × resolutions × modes × roles.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +96,9 @@ pub struct Model {
     /// Largest image that it is trained on; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_training_px: Option<u32>,
+    /// Images in this network's full batches where the sweep's do not suit it, by the side in pixels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images_at_px: BTreeMap<String, FullBatch>,
 }
 
 impl Model {
@@ -160,16 +163,21 @@ impl SweepConfig {
             format!("`seconds_per_point` must be from 0 to 3600, got {seconds}"),
         );
         require(self.max_samples >= 1, "`max_samples` must be at least 1, got 0".into());
-        let others = self.images_at_px.iter().map(|(px, batch)| (format!("images_at_px.{px}"), batch));
-        for (table, batch) in std::iter::once(("images_at_256_px".to_owned(), &self.images_at_256_px)).chain(others) {
+        let own = self.models.iter().flat_map(|model| {
+            model.images_at_px.iter().map(move |(px, batch)| (format!("{}: `images_at_px", model.name), px, batch))
+        });
+        let others: Vec<_> =
+            self.images_at_px.iter().map(|(px, batch)| ("`images_at_px".to_owned(), px, batch)).chain(own).collect();
+        let tables = others.iter().map(|(table, px, batch)| (format!("{table}.{px}"), *batch));
+        for (table, batch) in std::iter::once(("`images_at_256_px".to_owned(), &self.images_at_256_px)).chain(tables) {
             for mode in [Mode::Forward, Mode::SamplingStep, Mode::TrainingStep] {
                 let (key, images) = (serde_name(mode), batch.of(mode));
-                require(images > 0.0 && images.is_finite(), format!("`{table}.{key}` must be positive, got {images}"));
+                require(images > 0.0 && images.is_finite(), format!("{table}.{key}` must be positive, got {images}"));
             }
         }
-        for px in self.images_at_px.keys() {
+        for (table, px, _) in others {
             let known = px.parse().is_ok_and(|px| self.resolutions.contains(&px));
-            require(known, format!("`images_at_px` has {px}, which is none of `resolutions`"));
+            require(known, format!("{table}` has {px}, which is none of `resolutions`"));
         }
         let mut names = BTreeSet::new();
         for model in &self.models {
@@ -191,14 +199,17 @@ impl SweepConfig {
         problems
     }
 
-    /// Images in a batch.
+    /// Images in a task's batch.
     #[must_use]
-    pub fn batch(&self, mode: Mode, role: Role, image_px: u32) -> u32 {
+    pub fn batch(&self, task: &Task) -> u32 {
+        let Task { model, mode, image_px, role } = *task;
         if role == Role::Latency {
             return 1;
         }
         let side = f64::from(image_px) / 256.0;
-        let images = match self.images_at_px.get(&image_px.to_string()) {
+        let px = image_px.to_string();
+        let own = self.models.get(model).and_then(|model| model.images_at_px.get(&px));
+        let images = match own.or_else(|| self.images_at_px.get(&px)) {
             Some(batch) => batch.of(mode),
             None => self.images_at_256_px.of(mode) / (side * side),
         };
@@ -252,11 +263,27 @@ mod tests {
     #[test]
     fn full_batches_keep_their_pixels_and_latency_is_of_one_image() {
         let config = SweepConfig::parse(FULL, "full.toml").unwrap();
-        let at_256 = config.batch(Mode::Forward, Role::Throughput, 256);
-        assert_eq!(config.batch(Mode::Forward, Role::Throughput, 512), at_256 / 4);
-        assert_eq!(config.batch(Mode::Forward, Role::Throughput, 2048), 12);
-        assert_eq!(config.batch(Mode::Forward, Role::Throughput, 4096), 1);
-        assert_eq!(config.batch(Mode::TrainingStep, Role::Latency, 256), 1);
+        let batch = |mode, role, image_px| config.batch(&Task { model: 0, mode, image_px, role });
+        let at_256 = batch(Mode::Forward, Role::Throughput, 256);
+        assert_eq!(batch(Mode::Forward, Role::Throughput, 512), at_256 / 4);
+        assert_eq!(batch(Mode::Forward, Role::Throughput, 2048), 16);
+        assert_eq!(batch(Mode::Forward, Role::Throughput, 4096), 1);
+        assert_eq!(batch(Mode::TrainingStep, Role::Latency, 256), 1);
+    }
+
+    #[test]
+    fn a_network_may_have_full_batches_of_its_own() {
+        let config = SweepConfig::parse(FULL, "full.toml").unwrap();
+        let of = |name: &str| {
+            let model = config.models.iter().position(|model| model.name == name).unwrap();
+            config.batch(&Task { model, mode: Mode::TrainingStep, image_px: 256, role: Role::Throughput })
+        };
+        assert_eq!([of("DiM-H/2"), of("DiT-XL/2")], [64, 128]);
+        let own = "name = \"DiM-H/2\"\nimages_at_px.300 = { forward = 0, sampling_step = 1, training_step = 1 }";
+        let broken = FULL.replacen("name = \"DiM-H/2\"", own, 1);
+        let error = SweepConfig::parse(&broken, "").unwrap_err().to_string();
+        assert!(error.contains("DiM-H/2: `images_at_px.300.forward` must be positive, got 0"), "{error}");
+        assert!(error.contains("DiM-H/2: `images_at_px` has 300"), "{error}");
     }
 
     #[test]

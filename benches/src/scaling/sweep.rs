@@ -148,7 +148,7 @@ impl Sweep<'_> {
             Mode::SamplingStep => 2.0,
             Mode::TrainingStep => 3.0,
         };
-        let batch = f64::from(self.config.batch(task.mode, task.role, task.image_px));
+        let batch = f64::from(self.config.batch(&task));
         #[allow(clippy::cast_precision_loss)] // counts far below 2^53
         let macs = config.cost(side, side).total() as f64;
         macs * times * batch
@@ -175,7 +175,7 @@ impl Sweep<'_> {
 
     fn point_without(&self, task: Task, outcome: Outcome, note: String, ready: &Ready) -> Point {
         let model = &self.config.models[task.model];
-        let batch = self.config.batch(task.mode, task.role, task.image_px);
+        let batch = self.config.batch(&task);
         // The sweep's configuration was checked: every model exists at every size.
         let config = model.config(task.image_px).unwrap_or_else(|problems| unreachable!("{}", problems.join(", ")));
         describe(self.config, task, &config, batch, outcome, Some(note), ready)

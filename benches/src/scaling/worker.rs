@@ -137,7 +137,7 @@ impl Worker {
         let config = model
             .config(task.image_px)
             .map_err(|problems| SweepError::Config { origin: model.name.clone(), problems })?;
-        let batch = self.config.batch(task.mode, task.role, task.image_px);
+        let batch = self.config.batch(&task);
         let (device, precision) = (self.device, self.ready.bytes_per_value());
         let name = model.name.clone();
         self.build(task, &config)?;
@@ -164,7 +164,7 @@ impl Worker {
         let config = model
             .config(task.image_px)
             .map_err(|problems| SweepError::Config { origin: model.name.clone(), problems })?;
-        let mut batch = self.config.batch(task.mode, task.role, task.image_px);
+        let mut batch = self.config.batch(&task);
         let wanted = batch;
         let (outcome, note) = loop {
             match self.attempt(task, &config, batch) {
