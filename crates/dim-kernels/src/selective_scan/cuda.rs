@@ -28,8 +28,11 @@ const FORWARD_BLOCKS: usize = 528;
 /// sequence, take longer.
 const UNSPLIT_BLOCKS: usize = 264;
 
-/// From so many tokens on a sequence is split among blocks; the warps of one share it below.
+/// From so many tokens on a sequence is split among blocks.
 const LEAST_SPLIT_TOKENS: usize = 1024;
+/// Below that, so many blocks of the narrower kernel take less time than if the warps of a block shared a sequence, which walk all but
+/// its last segment twice: at 366 tokens 29 µs for 96 blocks and hardly more for more, against 26 and 0.24 for each further one.
+const LEAST_NARROW_BLOCKS: usize = 108;
 
 /// Warps of a block that share a sequence: `kSegmentWarps` in kernels/selective_scan/forward_by_warps.cuh.
 const SEGMENT_WARPS: usize = 8;
@@ -110,10 +113,11 @@ fn forward_grid(sizes: Sizes) -> (Grid, Forward) {
     if fills(wide) {
         return (wide, Forward::Wide);
     }
-    if sizes.state == MAX_HELD && fills(narrow) {
+    let short = sizes.token < LEAST_SPLIT_TOKENS;
+    if sizes.state == MAX_HELD && (fills(narrow) || short && narrow.blocks() >= LEAST_NARROW_BLOCKS) {
         return (narrow, Forward::Narrow);
     }
-    if sizes.token < LEAST_SPLIT_TOKENS {
+    if short {
         let by_warps = Grid::unsplit(sizes, SHARED_CHANNELS);
         return if sizes.state == MAX_HELD { (by_warps, Forward::ByWarps) } else { (wide, Forward::Wide) };
     }
@@ -432,5 +436,6 @@ mod tests {
     fn warps_share_a_single_short_sequence() {
         let (grid, variant) = forward_grid(sizes(1, 366));
         assert!(variant == Forward::ByWarps && grid.segments == 1 && grid.blocks() == 3072 / 8, "{grid:?}");
+        assert!(matches!(forward_grid(sizes(2, 366)), (Grid { segments: 1, .. }, Forward::Narrow)));
     }
 }
