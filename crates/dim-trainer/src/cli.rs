@@ -80,6 +80,9 @@ pub enum Which {
     Older,
 }
 
+/// The most images that one `sample` command draws.
+pub const MAX_COUNT: u32 = 1_000_000;
+
 /// `dim-trainer sample`
 #[derive(Debug, Args)]
 pub struct SampleArgs {
@@ -92,11 +95,11 @@ pub struct SampleArgs {
     /// The configuration that the weights belong to, if they do not carry one.
     #[arg(long, value_name = "FILE", requires = "weights")]
     pub config: Option<PathBuf>,
-    /// Classes to draw, by name or number; by default all in turn.
-    #[arg(long, value_name = "NAME|INDEX", value_delimiter = ',')]
+    /// Classes to draw, by name or number, in turn; with numbers of images, such as cat:8,owl:4, so many of each. By default all.
+    #[arg(long, value_name = "CLASS[:COUNT]", value_delimiter = ',')]
     pub class: Vec<String>,
-    /// Number of images; by default a full grid of the configuration.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Number of images; by default what --class says, or a full grid of the configuration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
     pub count: Option<u32>,
     /// Calls of the network for each image.
     #[arg(long, value_name = "N")]
@@ -119,7 +122,7 @@ pub struct SampleArgs {
     /// Bring the contrast that guidance adds this far back, 0 to 1 (arXiv 2305.08891; 0.7 there).
     #[arg(long, value_name = "PHI", default_value_t = 0.0)]
     pub guidance_rescale: f64,
-    /// Seed of the noise.
+    /// Seed of the noise: image i is a function of this and i, however many are drawn and however they are batched.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Draw images this many times as large as those that the network was trained on, without training: upsample guidance
@@ -144,9 +147,16 @@ pub struct SampleArgs {
     /// Also write the latents, as safetensors; without an autoencoder instead of a picture.
     #[arg(long, value_name = "FILE")]
     pub latents: Option<PathBuf>,
-    /// The picture to write.
-    #[arg(long, value_name = "FILE", default_value = "samples.png")]
-    pub out: PathBuf,
+    /// The picture of all images to write; by default samples.png, or none with --folder.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write every image to a PNG of its own in this folder. Images that are there already are not drawn again, so that a
+    /// command that was stopped goes on when it is repeated; images that were drawn otherwise are never replaced.
+    #[arg(long, value_name = "DIR", conflicts_with = "latents")]
+    pub folder: Option<PathBuf>,
+    /// Print what was drawn and with what parameters as one JSON object.
+    #[arg(long)]
+    pub json: bool,
     /// Use the moving average of the weights (the default).
     #[arg(long, overrides_with = "no_ema")]
     pub ema: bool,
