@@ -98,6 +98,10 @@ fn a_picture_says_what_it_was_drawn_with() {
     assert_eq!((&told["schedule"], &told["prediction"]), (&"sd".into(), &"epsilon".into()));
     assert_eq!((&told["size"], &told["device"]), (&serde_json::json!([8, 8]), &"cpu".into()));
     assert_eq!(told["weights"]["sha256"].as_str().unwrap().len(), 64);
+    let shown = place.run(&["inspect", "one/000000.png"]);
+    for needle in ["8 x 8 pixels", "sampler.algorithm", "unipc", "18446744073709551615", "weights.sha256"] {
+        assert!(text(&shown).contains(needle), "{}", text(&shown));
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub fn recognise(file: &WeightFile) -> Holder {
     let of = |table| naming::to_ours(&keys, table);
     let autoencoder = of(NameTable::Autoencoder { levels: 1 });
     let has = |name: &&str| autoencoder.iter().any(|key| !key.passed_over && key.name == *name);
-    if FIRST_CONVOLUTIONS.iter().all(|name| has(name)) {
+    if FIRST_CONVOLUTIONS.iter().all(has) {
         return Holder::Autoencoder;
     }
     let known = of(NameTable::Dim).iter().filter(|key| names::name_to_authors(&key.name).is_some()).count();

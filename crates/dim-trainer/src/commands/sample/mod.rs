@@ -54,8 +54,8 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
         weights: FileIdentity::of(&subject.path)?,
         group: arguments.run.is_some().then(|| group(&arguments).to_owned()),
         autoencoder: match (&first_stage, decoder) {
-            (Some(stage), Some((path, section))) => Some(Decoder {
-                file: FileIdentity::of(path)?,
+            (Some(stage), Some((_, section))) => Some(Decoder {
+                file: FileIdentity::of(stage.weights())?,
                 scaling_factor: stage.sizes().scaling_factor,
                 tile_above: section.tile_above,
             }),
