@@ -11,12 +11,12 @@ use dim_model::weights::{self, NameTable, WeightFile};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-const SNAPSHOT: &str = "run/snapshots/000000000004.safetensors";
-const CHECKPOINT: &str = "run/checkpoints/000000000004.safetensors";
+const SNAPSHOT: &str = "run/snapshots/000000000008.safetensors";
+const CHECKPOINT: &str = "run/checkpoints/000000000008.safetensors";
 
 fn place() -> Place {
     let place = Place::new();
-    place.train("run", &["--set", "train.images=4"]);
+    place.train("run", &["--set", "train.images=8"]);
     place
 }
 
@@ -132,7 +132,7 @@ fn any_file_is_told_by_its_content() {
         match what {
             "configuration" | "run" => assert!(found["multiply_accumulates"]["all"].as_u64().unwrap() > 0),
             "picture" => assert_eq!(found["parameters"].is_null(), path.starts_with("images"), "{path}"),
-            "log" => assert_eq!(found["last"]["images_seen"], 4),
+            "log" => assert_eq!(found["last"]["images_seen"], 8),
             "pictures" => assert_eq!((&found["pictures"], &found["parameters"]["index"]), (&2.into(), &0.into())),
             _ => assert!(found["tensors"][0]["shape"].is_array() && found["format"].is_string()),
         }
