@@ -25,10 +25,16 @@ pub enum Command {
     Sample(Box<SampleArgs>),
     /// Average the weights of a run differently, after training.
     Ema(EmaArgs),
-    /// Show the size and cost of a network without building it.
+    /// Write weights in another format, under other names or in another precision.
+    Convert(ConvertArgs),
+    /// Show what a file or a run is: weights, checkpoints, configurations, pictures.
     Inspect(InspectArgs),
     /// Compare with tensors that the published implementation computed.
     Verify(VerifyArgs),
+    /// Print what a shell needs to complete this program's command line.
+    Completions(CompletionsArgs),
+    /// Write manual pages: one for the program, one for each subcommand.
+    Man(ManArgs),
 }
 
 /// Where the computation runs.
@@ -80,6 +86,9 @@ pub enum Which {
     Older,
 }
 
+/// The most images that one `sample` command draws.
+pub const MAX_COUNT: u32 = 1_000_000;
+
 /// `dim-trainer sample`
 #[derive(Debug, Args)]
 pub struct SampleArgs {
@@ -92,11 +101,11 @@ pub struct SampleArgs {
     /// The configuration that the weights belong to, if they do not carry one.
     #[arg(long, value_name = "FILE", requires = "weights")]
     pub config: Option<PathBuf>,
-    /// Classes to draw, by name or number; by default all in turn.
-    #[arg(long, value_name = "NAME|INDEX", value_delimiter = ',')]
+    /// Classes to draw, by name or number, in turn; with numbers of images, such as cat:8,owl:4, so many of each. By default all.
+    #[arg(long, value_name = "CLASS[:COUNT]", value_delimiter = ',')]
     pub class: Vec<String>,
-    /// Number of images; by default a full grid of the configuration.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Number of images; by default what --class says, or a full grid of the configuration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_COUNT)))]
     pub count: Option<u32>,
     /// Calls of the network for each image.
     #[arg(long, value_name = "N")]
@@ -119,7 +128,7 @@ pub struct SampleArgs {
     /// Bring the contrast that guidance adds this far back, 0 to 1 (arXiv 2305.08891; 0.7 there).
     #[arg(long, value_name = "PHI", default_value_t = 0.0)]
     pub guidance_rescale: f64,
-    /// Seed of the noise.
+    /// Seed of the noise: image i is a function of this and i, however many are drawn and however they are batched.
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
     /// Draw images this many times as large as those that the network was trained on, without training: upsample guidance
@@ -138,15 +147,23 @@ pub struct SampleArgs {
     /// Show every pixel as N x N, for images too small to look at.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub enlarge: u8,
-    /// The autoencoder's weights, for a network that draws latents; by default the configuration's `autoencoder.weights`.
-    #[arg(long, value_name = "FILE")]
+    /// The autoencoder's weights, for a network that draws latents: a file, or a folder of diffusers' AutoencoderKL; by default
+    /// the configuration's `autoencoder.weights`.
+    #[arg(long, value_name = "FILE|DIR")]
     pub autoencoder: Option<PathBuf>,
     /// Also write the latents, as safetensors; without an autoencoder instead of a picture.
     #[arg(long, value_name = "FILE")]
     pub latents: Option<PathBuf>,
-    /// The picture to write.
-    #[arg(long, value_name = "FILE", default_value = "samples.png")]
-    pub out: PathBuf,
+    /// The picture of all images to write; by default samples.png, or none with --folder.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write every image to a PNG of its own in this folder. Images that are there already are not drawn again, so that a
+    /// command that was stopped goes on when it is repeated; images that were drawn otherwise are never replaced.
+    #[arg(long, value_name = "DIR", conflicts_with = "latents")]
+    pub folder: Option<PathBuf>,
+    /// Print what was drawn and with what parameters as one JSON object.
+    #[arg(long)]
+    pub json: bool,
     /// Use the moving average of the weights (the default).
     #[arg(long, overrides_with = "no_ema")]
     pub ema: bool,
@@ -246,12 +263,82 @@ pub struct EmaArgs {
     pub out: PathBuf,
 }
 
+/// `dim-trainer convert`
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// What to convert: a file of weights of any known format, a snapshot, a checkpoint, or a folder of diffusers' AutoencoderKL.
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// What to write: a file, or with `--names diffusers` a folder.
+    #[arg(value_name = "OUT")]
+    pub output: PathBuf,
+    /// Whose names and layouts the tensors are to have.
+    #[arg(long, value_enum, default_value_t = NamesChoice::Ours)]
+    pub names: NamesChoice,
+    /// The format; by default PyTorch's if OUT ends in .pth, .pt, .bin or .ckpt, else safetensors.
+    #[arg(long, value_enum)]
+    pub format: Option<FormatChoice>,
+    /// The element type of the numbers; by default they keep theirs.
+    #[arg(long, value_enum)]
+    pub dtype: Option<DtypeChoice>,
+    /// The configuration that the weights belong to, if they do not carry one: all keys are then checked, and it goes into
+    /// safetensors that are written.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which dictionary of a PyTorch file that holds several, such as ema.
+    #[arg(long, value_name = "KEY")]
+    pub dictionary: Option<String>,
+    /// Of a checkpoint the weights themselves instead of their moving average.
+    #[arg(long)]
+    pub no_ema: bool,
+    /// Replace OUT if it is there.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Print what was written as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whose names weights are to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NamesChoice {
+    /// This program's, which for all networks but DiM are the published ones.
+    Ours,
+    /// The DiM authors' code's.
+    Authors,
+    /// Those of diffusers' AutoencoderKL, in a folder with its config.json.
+    Diffusers,
+}
+
+/// The formats of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatChoice {
+    /// Safetensors.
+    Safetensors,
+    /// A zip archive for torch.load.
+    Pytorch,
+}
+
+/// The element types that weights can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DtypeChoice {
+    /// 32 bits.
+    F32,
+    /// 16 bits, 5 of them for the exponent.
+    F16,
+    /// 16 bits, 8 of them for the exponent.
+    Bf16,
+}
+
 /// `dim-trainer inspect`
 #[derive(Debug, Args)]
 // The group that clap makes of a struct by itself would hold `set`, too.
 #[group(skip)]
-#[command(group = ArgGroup::new("subject").required(true).args(["config", "weights", "run"]))]
+#[command(group = ArgGroup::new("subject").required(true).args(["path", "config", "weights", "run"]))]
 pub struct InspectArgs {
+    /// Anything: a configuration, weights, a checkpoint, a run's folder, a log, a picture; told by its content.
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
     /// A configuration.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -264,6 +351,25 @@ pub struct InspectArgs {
     /// With --config: set a key, such as model.depth=9; may be given more than once.
     #[arg(long, value_name = "KEY=VALUE", requires = "config")]
     pub set: Vec<String>,
+    /// Print everything, also every tensor's name, shape and type, as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `dim-trainer completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `dim-trainer man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The folder to write to; man finds pages in the folder man1 of a folder of MANPATH.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 /// `dim-trainer verify`

@@ -171,6 +171,28 @@ pub enum TrainerError {
     #[error("{0}")]
     Verification(String),
 
+    /// A PNG is not one that can be read, or not one of ours.
+    #[error("{}: {problem}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A folder of samples holds images that were drawn otherwise.
+    #[error(
+        "{} was drawn with other parameters:\n  - {}\nchoose another folder with `--folder`, or go on with the parameters of this one",
+        path.display(),
+        differences.join("\n  - ")
+    )]
+    OtherSamples {
+        /// The first such image.
+        path: PathBuf,
+        /// One line a parameter: its value there and here.
+        differences: Vec<String>,
+    },
+
     /// A PNG could not be written.
     #[error("cannot encode a PNG: {0}")]
     Png(#[from] png::EncodingError),

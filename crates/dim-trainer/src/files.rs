@@ -39,6 +39,19 @@ pub fn write_bytes_atomically(path: &Path, bytes: &[u8]) -> Result<(), TrainerEr
     write_atomically(path, |temporary| fs::write(temporary, bytes).map_err(|source| TrainerError::write(path, source)))
 }
 
+/// Makes sure that a file can be written to `path` later, after what may take hours.
+///
+/// # Errors
+/// [`TrainerError::Write`] naming `path`: its folder is not there or cannot be written to, or a folder stands in its place.
+pub(crate) fn check_writable(path: &Path) -> Result<(), TrainerError> {
+    if path.is_dir() {
+        return Err(TrainerError::write(path, io::ErrorKind::IsADirectory.into()));
+    }
+    let temporary = temporary_path(path);
+    let created = File::create(&temporary).and_then(|_| fs::remove_file(&temporary));
+    created.map_err(|source| TrainerError::write(path, source))
+}
+
 /// Creates a folder and its parents.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! The autoencoder as the first stage of a latent diffusion model: from its file of weights to latents and pictures.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use dim_model::weights::{self, WeightFile};
+use dim_model::weights::{self, DiffusersFolder, WeightFile};
 use dim_model::{Autoencoder, AutoencoderConfig, Moments, Precision, Tiling};
 use dim_torch::Parameters;
 use tch::{Device, Tensor};
@@ -20,14 +20,15 @@ const PIXELS_AT_ONCE: usize = 512 * 512;
 /// An autoencoder that is ready to encode and decode.
 pub struct FirstStage {
     autoencoder: Autoencoder,
+    weights: PathBuf,
     tile_above: usize,
     pixels_at_once: usize,
 }
 
 impl FirstStage {
-    /// Reads the weights at `path` into the autoencoder that `section` describes.
+    /// Reads the weights at `path`, a file or a folder of diffusers, into the autoencoder that `section` describes.
     ///
-    /// A file that says its own sizes must agree with the section; its scaling factor counts unless the section names one.
+    /// A file or folder that says its own sizes must agree with the section; its scaling factor counts unless the section names one.
     ///
     /// # Errors
     /// [`TrainerError::Weights`]: a file that cannot be read, or every missing, unexpected and wrongly shaped key at once;
@@ -38,19 +39,26 @@ impl FirstStage {
         device: Device,
         precision: Precision,
     ) -> Result<Self, TrainerError> {
-        let file = WeightFile::open(path)?;
-        let sizes = resolve(path, section, sizes_of(&file)?)?;
+        let (weights, of_folder) = find(path)?;
+        let file = WeightFile::open(&weights)?;
+        let of_file = of_folder.map_or_else(|| sizes_of(&file), |sizes| Ok(Some(sizes)))?;
+        let sizes = resolve(path, section, of_file)?;
         let specs = sizes.parameter_specs();
         // Without gradients: half the memory.
         let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, device)?.values())?;
         weights::assign_file(&parameters, file, sizes.name_table())?;
         let autoencoder = Autoencoder::new(sizes, parameters)?.with_precision(precision);
-        Ok(Self { autoencoder, tile_above: section.tile_above, pixels_at_once: PIXELS_AT_ONCE })
+        Ok(Self { autoencoder, weights, tile_above: section.tile_above, pixels_at_once: PIXELS_AT_ONCE })
     }
 
     /// Its sizes, the scaling factor among them.
     pub fn sizes(&self) -> &AutoencoderConfig {
         self.autoencoder.config()
+    }
+
+    /// The file that its weights were read from.
+    pub fn weights(&self) -> &Path {
+        &self.weights
     }
 
     /// Pictures of `latents`, `[image, latent channel, row, column]` as the network draws them: `[image, channel, row, column]` in
@@ -101,8 +109,17 @@ impl FirstStage {
     }
 }
 
+/// The file of weights at `path`, and the sizes that it has if it stands in a folder of diffusers.
+fn find(path: &Path) -> Result<(PathBuf, Option<AutoencoderConfig>), TrainerError> {
+    if !path.is_dir() {
+        return Ok((path.to_owned(), None));
+    }
+    let DiffusersFolder { sizes, weights } = DiffusersFolder::open(path)?;
+    Ok((weights, Some(sizes)))
+}
+
 /// The sizes that a file of weights says of itself, if it is one of ours.
-fn sizes_of(file: &WeightFile) -> Result<Option<AutoencoderConfig>, TrainerError> {
+pub(crate) fn sizes_of(file: &WeightFile) -> Result<Option<AutoencoderConfig>, TrainerError> {
     let parse = |text: &String| {
         serde_json::from_str(text).map_err(|error| TrainerError::OtherAutoencoder {
             path: file.path().to_owned(),
@@ -153,7 +170,7 @@ mod tests {
     }
 
     /// A file of weights that are all different, with these metadata.
-    fn file(folder: &tempfile::TempDir, metadata: &[(&str, String)]) -> std::path::PathBuf {
+    fn file(folder: &tempfile::TempDir, metadata: &[(&str, String)]) -> PathBuf {
         let specs = sizes().parameter_specs();
         let parameters = Parameters::zeros(&specs, Device::Cpu).unwrap();
         let values = parameters.values();

@@ -1,8 +1,10 @@
 //! Pictures: a batch of images as one PNG, in rows and columns.
 
+use dim_data::Image;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::TrainerError;
+use crate::png_file::{self, Texts};
 
 /// Black pixels between neighbouring images.
 const GAP: usize = 2;
@@ -24,32 +26,60 @@ pub struct Picture {
 /// # Errors
 /// [`TrainerError::Unsupported`] for other numbers of channels, [`TrainerError::Png`], [`TrainerError::Libtorch`].
 pub fn grid(images: &Tensor, columns: usize) -> Result<Picture, TrainerError> {
-    let &[count, channels, height, width] = images.size().as_slice() else {
+    let whole = compose(&images_of(images)?, columns)?;
+    let [width, height, channels] = [whole.width(), whole.height(), whole.channels()].map(|size| size as u32);
+    Ok(Picture { width, height, channels, png: png_file::encode(&whole, &Texts::new())? })
+}
+
+/// The images of `[image, channel, row, column]` in [-1, 1] with 1 or 3 channels, in bytes.
+///
+/// # Errors
+/// [`TrainerError::Unsupported`] for other shapes, [`TrainerError::Libtorch`].
+pub(crate) fn images_of(images: &Tensor) -> Result<Vec<Image>, TrainerError> {
+    let &[_, channels, height, width] = images.size().as_slice() else {
         return Err(TrainerError::Unsupported(format!(
             "pictures are made of [image, channel, row, column], got {:?}",
             images.size()
         )));
     };
-    let [count, channels, height, width] = [count, channels, height, width].map(|size| size as usize);
+    let [channels, height, width] = [channels, height, width].map(|size| size as usize);
     if !matches!(channels, 1 | 3) {
         return Err(TrainerError::Unsupported(format!(
             "only grey and RGB images can be shown as pictures, these have {channels} channels"
         )));
     }
-    let values = to_vec(images)?;
-    let columns = columns.clamp(1, count.max(1));
-    let rows = count.div_ceil(columns);
+    let interleaved = |image: &[f32]| {
+        let mut pixels = vec![0_u8; image.len()];
+        for (place, value) in image.iter().enumerate() {
+            pixels[place % (height * width) * channels + place / (height * width)] = to_byte(*value);
+        }
+        Ok(Image::new(width, height, channels, pixels)?)
+    };
+    to_vec(images)?.chunks_exact((channels * height * width).max(1)).map(interleaved).collect()
+}
+
+/// Images of one size, row by row in so many columns, with gaps.
+///
+/// # Errors
+/// [`TrainerError::Unsupported`] for no images, or images of several sizes.
+pub(crate) fn compose(images: &[Image], columns: usize) -> Result<Image, TrainerError> {
+    let size_of = |image: &Image| [image.height(), image.width(), image.channels()];
+    let [height, width, channels] = match images.first().map(size_of) {
+        Some(size) if images.iter().all(|image| size_of(image) == size) => size,
+        _ => return Err(TrainerError::Unsupported("a picture is made of images of one size".to_owned())),
+    };
+    let columns = columns.clamp(1, images.len());
+    let rows = images.len().div_ceil(columns);
     let (total_width, total_height) = (with_gaps(columns, width), with_gaps(rows, height));
     let mut pixels = vec![0_u8; total_width * total_height * channels];
-    for (index, image) in values.chunks_exact((channels * height * width).max(1)).enumerate() {
+    for (index, image) in images.iter().enumerate() {
         let (top, left) = (index / columns * (height + GAP), index % columns * (width + GAP));
-        for (place, value) in image.iter().enumerate() {
-            let (channel, row, column) = (place / (height * width), place / width % height, place % width);
-            pixels[((top + row) * total_width + left + column) * channels + channel] = to_byte(*value);
+        for (row, values) in image.pixels().chunks_exact(width * channels).enumerate() {
+            let start = ((top + row) * total_width + left) * channels;
+            pixels[start..start + values.len()].copy_from_slice(values);
         }
     }
-    let (width, height, channels) = (total_width as u32, total_height as u32, channels as u32);
-    Ok(Picture { width, height, channels, png: encode(width, height, channels, &pixels)? })
+    Ok(Image::new(total_width, total_height, channels, pixels)?)
 }
 
 /// `images`, `[image, channel, row, column]`, with every pixel shown as `factor` x `factor`.
@@ -75,18 +105,6 @@ fn to_vec(images: &Tensor) -> Result<Vec<f32>, TrainerError> {
     let mut values = vec![0.0; flat.numel()];
     flat.f_copy_data(&mut values, flat.numel())?;
     Ok(values)
-}
-
-fn encode(width: u32, height: u32, channels: u32, pixels: &[u8]) -> Result<Vec<u8>, TrainerError> {
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, height);
-    encoder.set_color(if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
-    encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_source_srgb(png::SrgbRenderingIntent::Perceptual);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(pixels)?;
-    writer.finish()?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

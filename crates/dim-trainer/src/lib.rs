@@ -21,6 +21,8 @@ mod files;
 mod first_stage;
 pub mod format;
 mod grid;
+mod png_file;
+mod provenance;
 mod run_folder;
 pub mod sampling;
 pub mod snapshot;

@@ -52,8 +52,29 @@ pub struct Request {
 pub fn sample(
     network: &Network,
     request: &Request,
-    mut observer: impl FnMut(usize, usize) -> ControlFlow<()>,
+    observer: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Tensor, TrainerError> {
+    let indices: Vec<u64> = (0..request.count as u64).collect();
+    let mut images = Vec::new();
+    sample_each(network, request, &indices, observer, |_, batch| {
+        images.push(batch);
+        Ok(())
+    })?;
+    Ok(Tensor::f_cat(&images, 0)?)
+}
+
+/// Draws those images of the request that have these indices, and gives each batch away as soon as it is drawn: its indices, and
+/// `[image, channel, row, column]`, float32, on the network's device. `observer` is as in [`sample`].
+///
+/// # Errors
+/// [`TrainerError::Diffusion`]; what `finished` returns.
+pub fn sample_each(
+    network: &Network,
+    request: &Request,
+    indices: &[u64],
+    mut observer: impl FnMut(usize, usize) -> ControlFlow<()>,
+    mut finished: impl FnMut(&[u64], Tensor) -> Result<(), TrainerError>,
+) -> Result<(), TrainerError> {
     let _no_grad = tch::no_grad_guard();
     let mut guided = ClassifierFreeGuidance::new(network, request.cfg_scale)?.rescaled(request.guidance_rescale)?;
     if let Some([low, high]) = request.guidance_interval {
@@ -78,9 +99,7 @@ pub fn sample(
     let device = network.parameters().device();
     let shape = [network.config().in_channels(), request.size[0], request.size[1]].map(|size| size as i64);
 
-    let indices: Vec<u64> = (0..request.count as u64).collect();
     let batches: Vec<&[u64]> = indices.chunks(request.batch_size.max(1)).collect();
-    let mut images = Vec::with_capacity(batches.len());
     for (done, batch) in batches.iter().enumerate() {
         let x = NoiseStream::new(request.seed, "samples").normal(batch, &shape, device)?;
         let noise = SampleNoise::new(NoiseStream::new(request.seed, "sampler steps"), batch.to_vec());
@@ -91,10 +110,10 @@ pub fn sample(
         let inputs =
             SamplerInputs { denoiser, schedule: &*schedule, x: &x, class: class.as_ref(), noise: Some(&noise) };
         let mut observe = |step: &Step<'_>| observer(done * step.steps + step.step, batches.len() * step.steps);
-        images
-            .push(request.sampler.sample(&inputs, &mut observe)?.f_to_kind(Kind::Float).map_err(DiffusionError::from)?);
+        let images = request.sampler.sample(&inputs, &mut observe)?;
+        finished(batch, images.f_to_kind(Kind::Float).map_err(DiffusionError::from)?)?;
     }
-    Ok(Tensor::f_cat(&images, 0)?)
+    Ok(())
 }
 
 /// `classes` in turn, over and over, one for each of `count` images.

@@ -45,11 +45,32 @@ pub fn save_weights(
     parameters: &Parameters,
     config: &Config,
     classes: &[String],
-    mut about: BTreeMap<String, String>,
+    about: BTreeMap<String, String>,
 ) -> Result<(), TrainerError> {
-    about.insert(CONFIG.to_owned(), config.to_toml()?);
+    Ok(weights::save_parameters(path, parameters, Naming::Ours, &metadata(config, classes, about)?)?)
+}
+
+/// What weights say of themselves: `about`, and the configuration and the classes that they belong to.
+///
+/// # Errors
+/// [`TrainerError::Usage`] if a path in the configuration is not UTF-8.
+pub fn metadata(
+    config: &Config,
+    classes: &[String],
+    mut about: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, TrainerError> {
+    add_config(&mut about, config)?;
     about.insert(CLASSES.to_owned(), serde_json::json!(classes).to_string());
-    Ok(weights::save_parameters(path, parameters, Naming::Ours, &about)?)
+    Ok(about)
+}
+
+/// Sets the configuration that weights with these metadata belong to.
+///
+/// # Errors
+/// As [`metadata`].
+pub fn add_config(about: &mut BTreeMap<String, String>, config: &Config) -> Result<(), TrainerError> {
+    about.insert(CONFIG.to_owned(), config.to_toml()?);
+    Ok(())
 }
 
 /// Reads a file of weights into a network: safetensors or PyTorch, under our names or the authors'; of a checkpoint the

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use common::{Place, text};
-use dim_model::weights::{self, NameTable, Naming, PublishedNames, save_parameters};
+use dim_model::weights::{self, NameTable, Naming, PublishedNames, WeightFile, save_parameters};
 use dim_model::{AutoencoderConfig, BackboneConfig, DimConfig, ModelConfig, Precision};
 use dim_torch::Parameters;
 use dim_trainer::{FirstStage, Network, config, grid};
@@ -82,7 +82,46 @@ fn latents_are_drawn_and_decoded_to_pictures() {
     let stage = FirstStage::load(&file, &section(), Device::Cpu, Precision::F32).unwrap();
     let images = stage.decode(&tensors["latents"]).unwrap();
     assert_eq!(images.size(), [2, 3, 16, 16]);
-    assert!(fs::read(place.path("out.png")).unwrap() == grid(&images, 2).unwrap().png, "not the latents' pictures");
+    fs::write(place.path("expected.png"), grid(&images, 2).unwrap().png).unwrap();
+    let (drawn, expected) = (common::picture(&place.path("out.png")), common::picture(&place.path("expected.png")));
+    assert!(drawn == expected, "not the latents' pictures");
+}
+
+/// The pixels of the picture that latents give through this autoencoder.
+fn decoded(place: &Place, autoencoder: &str) -> (u32, u32, Vec<u8>) {
+    sample(place, &["--autoencoder", autoencoder, "--count", "1", "--out", "out.png"]);
+    common::picture(&place.path("out.png"))
+}
+
+#[test]
+fn an_autoencoder_goes_through_every_format_and_gives_the_same_pictures() {
+    let place = place();
+    let expected = decoded(&place, "autoencoder.safetensors");
+    let convert = |arguments: &[&str]| {
+        let output = place.run(&[&["convert"], arguments].concat());
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    // A folder as diffusers makes it, and from there to the published names, pickled.
+    let config = ["--config", "latents.toml"];
+    convert(&[&["autoencoder.safetensors", "vae", "--names", "diffusers"], &config[..]].concat());
+    let file = WeightFile::open(place.path("vae/diffusion_pytorch_model.safetensors")).unwrap();
+    assert!(file.entries().iter().any(|entry| entry.name == "decoder.mid_block.attentions.0.to_out.0.weight"));
+    let written: serde_json::Value = serde_json::from_slice(&fs::read(place.path("vae/config.json")).unwrap()).unwrap();
+    assert_eq!((&written["_class_name"], &written["layers_per_block"]), (&"AutoencoderKL".into(), &1.into()));
+    assert_eq!(written["block_out_channels"], serde_json::json!([32, 32]));
+    assert!(decoded(&place, "vae") == expected, "diffusers' folder");
+    convert(&["vae", "autoencoder_kl.pth"]);
+    assert!(decoded(&place, "autoencoder_kl.pth") == expected, "pickled");
+    let shown = text(&place.run(&["inspect", "vae"]));
+    assert!(shown.contains("autoencoder, safetensors") && shown.contains("under diffusers' names"), "{shown}");
+
+    let with = |folder: &'static str| [&SAMPLE[..], &["--autoencoder", folder]].concat();
+    place.fails(&["convert", "vae", "b.pth", "--names", "diffusers"], 2, &["writes a folder"]);
+    place.fails(&["convert", "autoencoder.safetensors", "b.pth"], 1, &["another autoencoder", "--config", "missing"]);
+    fs::write(place.path("vae/config.json"), "{\"_class_name\": \"VQModel\"}").unwrap();
+    place.fails(&with("vae"), 1, &["config.json", "AutoencoderKL"]);
+    place.fails(&with("images"), 1, &["images/config.json"]);
 }
 
 #[test]

@@ -5,16 +5,8 @@
 mod common;
 
 use std::fs;
-use std::io::Cursor;
 
-use common::{Place, text};
-
-fn picture(path: &std::path::Path) -> (u32, u32, Vec<u8>) {
-    let mut reader = png::Decoder::new(Cursor::new(fs::read(path).unwrap())).read_info().unwrap();
-    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
-    let info = reader.next_frame(&mut pixels).unwrap();
-    (info.width, info.height, pixels)
-}
+use common::{Place, picture, text};
 
 fn sample(place: &Place, arguments: &[&str]) -> (u32, u32, Vec<u8>) {
     let output = place.run(&[&["sample", "--device", "cpu", "--out", "out.png"], arguments].concat());

@@ -7,7 +7,7 @@ use super::{cost, layout::Layout, specs};
 use crate::{ConfigError, Cost, config_checks::Checks, specs::Specs, weights::NameTable};
 
 /// Groups of a group norm.
-pub(super) const GROUPS: usize = 32;
+pub(crate) const GROUPS: usize = 32;
 
 /// The sizes of an autoencoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ use dim_torch::Parameters;
 use tch::{Kind, Tensor};
 
 pub use config::AutoencoderConfig;
+pub(crate) use config::GROUPS;
 pub use moments::Moments;
 pub use tiling::Tiling;
 

@@ -35,6 +35,11 @@ pub(super) fn storage_class(class: &str) -> Option<(&'static str, Kind)> {
     ELEMENTS.iter().find(|element| element.2 == class).map(|element| (element.2, element.0))
 }
 
+/// The class of PyTorch's storages of a libtorch type.
+pub(super) fn storage_class_of(kind: Kind) -> Option<&'static str> {
+    ELEMENTS.iter().find(|element| element.0 == kind).map(|element| element.2)
+}
+
 /// Number of elements of a shape and their length in bytes; `None` for a negative size or an overflow.
 pub(super) fn count_and_bytes(shape: &[i64], kind: Kind) -> Option<(i64, u64)> {
     let mut count: i64 = 1;

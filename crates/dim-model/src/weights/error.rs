@@ -97,9 +97,11 @@ pub enum WeightsError {
     /// Weights and network do not fit together.
     #[error("{0}")]
     Mismatch(Box<Mismatch>),
-    /// Parameters cannot be written under the authors' names.
-    #[error("no name or no layout in the authors' code for {}", mismatch::list(names))]
-    NoAuthorsName {
+    /// Parameters cannot be written under the names of other code.
+    #[error("no name or no layout in {whose} for {}", mismatch::list(names))]
+    NoSuchName {
+        /// Which code.
+        whose: &'static str,
         /// Names and shapes of the parameters.
         names: Vec<String>,
     },
@@ -108,6 +110,14 @@ pub enum WeightsError {
     UnusableNames {
         /// The names.
         names: Vec<String>,
+    },
+    /// A folder that is not an autoencoder of diffusers, or one that is not supported.
+    #[error("{}: {problem}", path.display())]
+    DiffusersFolder {
+        /// The folder, or the file in it.
+        path: PathBuf,
+        /// What was expected and what came.
+        problem: String,
     },
     /// The parameters refused a key.
     #[error(transparent)]

@@ -10,7 +10,9 @@ use std::{
 
 use tch::{Kind, Tensor};
 
-use super::{WeightsError, bytes::TransferError, format, format::Format, pytorch::PyTorch, safetensors::Safetensors};
+use super::{
+    FileFormat, WeightsError, bytes::TransferError, format, format::Format, pytorch::PyTorch, safetensors::Safetensors,
+};
 
 /// Name, shape and element type of a tensor in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +99,15 @@ impl WeightFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.context.path
+    }
+
+    /// The file's format.
+    #[must_use]
+    pub fn format(&self) -> FileFormat {
+        match self.reader {
+            Reader::Safetensors(_) => FileFormat::Safetensors,
+            Reader::PyTorch(_) => FileFormat::PyTorch,
+        }
     }
 
     /// The tensors, in the file's order.

@@ -1,4 +1,4 @@
-//! Which format a file has, told by its first bytes.
+//! Which format a file has, told by its first bytes, and which it is to have.
 
 /// Formats of weights that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +8,16 @@ pub(super) enum Format {
     PyTorch,
     /// An older format of PyTorch.
     OldPyTorch(&'static str),
+}
+
+/// Formats that weights are written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileFormat {
+    /// Safetensors, with metadata.
+    #[default]
+    Safetensors,
+    /// PyTorch's zip archive, which `torch.load` reads, also with `weights_only=True`. It has no place for metadata.
+    PyTorch,
 }
 
 /// How much of a file's start [`detect`] wants to see.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dim_torch::Parameters;
+use dim_torch::{ParameterSpec, Parameters};
 use tch::Tensor;
 
 use super::{
@@ -68,6 +68,15 @@ pub fn assign_file(parameters: &Parameters, mut file: WeightFile, table: NameTab
     (renamed.iter().enumerate())
         .filter(|(_, renamed)| !renamed.passed_over)
         .try_for_each(|(index, renamed)| copy(parameters, &renamed.name, &read(&mut file, index, renamed.layout)?))
+}
+
+/// Compares an open file's keys with what a network needs; no tensor is read.
+///
+/// # Errors
+/// As [`assign`].
+pub fn check_file(specs: &[ParameterSpec], file: &WeightFile, table: NameTable) -> Result<(), WeightsError> {
+    let renamed = renamed(file.entries(), table);
+    Ok(Mismatch::between(specs, candidates(file.entries(), &renamed)).into_result()?)
 }
 
 fn renamed(entries: &[Entry], table: NameTable) -> Vec<Renamed> {

@@ -3,7 +3,7 @@
 //! | format | read | written | by |
 //! | --- | --- | --- | --- |
 //! | safetensors | yes | yes | this crate, diffusers, most of the field |
-//! | PyTorch's zip archive | yes | no | `torch.save` since 1.6, such as the authors' `nnet_ema.pth` |
+//! | PyTorch's zip archive | yes | yes | `torch.save` since 1.6, such as the authors' `nnet_ema.pth` |
 //!
 //! Data goes one way. A [`WeightFile`] finds the format by content and reads the header; [`load`] reads the tensors
 //! and takes them to our names and layouts ([`names`]); [`assign`] checks them against a network's parameters, all
@@ -14,6 +14,7 @@ mod atomic;
 mod autoencoder;
 mod bytes;
 pub mod diffusers;
+mod diffusers_folder;
 mod element;
 mod error;
 mod file;
@@ -24,14 +25,18 @@ mod mismatch;
 pub mod names;
 mod naming;
 mod pytorch;
+mod recognise;
 mod safetensors;
 mod save;
 
 pub use atomic::write_atomically;
+pub use diffusers_folder::DiffusersFolder;
 pub use error::WeightsError;
 pub use file::{Entry, WeightFile};
+pub use format::FileFormat;
 pub use layout::Layout;
-pub use load::{assign, assign_file, load, load_file};
+pub use load::{assign, assign_file, check_file, load, load_file};
 pub use mismatch::{Misfit, Mismatch};
 pub use naming::{NameTable, Naming, PublishedNames};
-pub use save::{save, save_parameters};
+pub use recognise::{Holder, recognise};
+pub use save::{save, save_as, save_parameters};

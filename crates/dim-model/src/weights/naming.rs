@@ -10,6 +10,11 @@ pub enum Naming {
     Ours,
     /// The names and layouts of the authors' code, so that it can load the file.
     Authors,
+    /// An autoencoder's in diffusers ([`super::diffusers`]).
+    Diffusers {
+        /// Resolutions of the network, which diffusers counts from the other end in the decoder.
+        levels: usize,
+    },
 }
 
 /// The names that a network's weights may have in a file.

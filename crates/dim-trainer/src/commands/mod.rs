@@ -1,5 +1,7 @@
 //! The subcommands, one a file. Each returns what the process exits with.
 
+mod completions;
+mod convert;
 mod ema;
 mod inspect;
 mod sample;
@@ -18,6 +20,9 @@ pub fn run(command: Command) -> Result<u8, TrainerError> {
         Command::Train(arguments) => train::run(arguments),
         Command::Sample(arguments) => sample::run(*arguments),
         Command::Ema(arguments) => ema::run(arguments),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => completions::man(&arguments),
+        Command::Convert(arguments) => convert::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
     }

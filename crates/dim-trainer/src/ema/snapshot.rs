@@ -15,7 +15,7 @@ use crate::files;
 use crate::run_folder::{RunFolder, images_seen_of};
 
 /// What a file must say of itself to be one of these.
-const KIND: &str = "dim-ema";
+pub(crate) const KIND: &str = "dim-ema";
 /// Raised when a reader of the old format would misunderstand the new one.
 const VERSION: &str = "1";
 

@@ -17,7 +17,7 @@ use crate::files;
 use crate::run_folder::{RunFolder, images_seen_of};
 
 /// What a file must say of itself to be a checkpoint.
-const KIND: &str = "dim-checkpoint";
+pub(crate) const KIND: &str = "dim-checkpoint";
 /// Raised when a reader of the old format would misunderstand the new one.
 const VERSION: &str = "1";
 /// Appended to the name of a checkpoint that does not read.

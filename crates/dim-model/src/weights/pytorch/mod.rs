@@ -1,7 +1,8 @@
 //! The files that `torch.save` writes since PyTorch 1.6: a zip archive of one pickle and the tensors' bytes.
 //!
 //! [`archive`] finds the members, [`pickle`] reads the pickle without executing anything ([`globals`] is the list of
-//! what a pickle may name), [`dictionary`] finds the dictionary of tensors, and this file reads the tensors.
+//! what a pickle may name), [`dictionary`] finds the dictionary of tensors, and this file reads the tensors. [`write`] goes the
+//! other way.
 
 mod archive;
 mod cursor;
@@ -9,6 +10,9 @@ mod dictionary;
 mod globals;
 mod pickle;
 mod value;
+mod write;
+
+pub(super) use self::write::write;
 
 use std::{collections::BTreeMap, fs::File};
 

@@ -1,8 +1,11 @@
 //! The table of `docs/diffusion.md`: how far each sampler is from the truth, by calls of the network.
 //!
-//! `cargo run -p dim-diffusion --example sampler_errors` prints it. Pixels are independent, `N(0.7, 0.4²)`, so the exact denoiser and the
+//! `cargo run -p dim-diffusion --example sampler_errors` prints it; with a path behind `--` it also draws the figure of the
+//! documentation, `docs/images/sampler-errors.svg`. Pixels are independent, `N(0.7, 0.4²)`, so the exact denoiser and the
 //! exact flow are known. The exact denoiser is affine, and so is what a deterministic sampler makes of it; the error is the distance of its image
 //! of a standard normal pixel from the exact one, in the root of the mean square.
+
+mod plot;
 
 use std::process::ExitCode;
 
@@ -17,17 +20,23 @@ use dim_diffusion::{
 };
 use tch::Tensor;
 
+use plot::{Series, svg};
+
 const MEAN: f64 = 0.7;
 const DEVIATION: f64 = 0.4;
 const CALLS: [usize; 4] = [5, 10, 20, 50];
 const T_END: f64 = 1e-3;
 
 fn main() -> ExitCode {
-    match table() {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
+    let result = errors().map_err(|error| error.to_string()).and_then(|series| {
+        print!("{}", table(&series));
+        match std::env::args_os().nth(1) {
+            Some(path) => std::fs::write(path, svg(&CALLS, &series)).map_err(|error| error.to_string()),
+            None => Ok(()),
         }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -55,18 +64,24 @@ fn samplers(calls: usize) -> Vec<(&'static str, Sampler)> {
     ]
 }
 
-fn table() -> Result<String, DiffusionError> {
+/// The errors of every sampler at every number of calls.
+fn errors() -> Result<Vec<Series>, DiffusionError> {
+    let by_calls: Vec<Vec<(&'static str, Sampler)>> = CALLS.map(samplers).into();
+    let series = |row: usize| {
+        let errors = by_calls.iter().map(|samplers| error(&samplers[row].1)).collect::<Result<_, _>>()?;
+        Ok(Series { name: by_calls[0][row].0, errors })
+    };
+    (0..by_calls[0].len()).map(series).collect()
+}
+
+fn table(series: &[Series]) -> String {
     let columns = CALLS.map(|calls| format!(" {calls} calls |"));
     let mut text = format!("| sampler |{}\n| --- |{}\n", columns.concat(), " --- |".repeat(CALLS.len()));
-    let by_calls: Vec<Vec<(&str, Sampler)>> = CALLS.map(samplers).into();
-    for row in 0..by_calls[0].len() {
-        text += &format!("| {} |", by_calls[0][row].0);
-        for samplers in &by_calls {
-            text += &format!(" {:.1e} |", error(&samplers[row].1)?);
-        }
-        text.push('\n');
+    for Series { name, errors } in series {
+        let cells: String = errors.iter().map(|error| format!(" {error:.1e} |")).collect();
+        text += &format!("| {name} |{cells}\n");
     }
-    Ok(text)
+    text
 }
 
 /// How far the sampler's map of a pixel is from the exact flow's.

@@ -1,143 +1,32 @@
-//! `dim-trainer sample`: pictures from a run or from weights.
-
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::path::Path;
+//! What to draw: the configuration's defaults under the command line's choices.
 
 use dim_diffusion::sampler::{
     AncestralOptions, DdimOptions, DpmMultistepOptions, DpmSolverOptions, EdmOptions, EulerMaruyamaOptions,
     FlowOptions, Parametrization, Sampler, Spacing, UniPcOptions,
 };
 use dim_model::BackboneConfig;
-use dim_model::weights::{self, Naming};
-use dim_torch::Parameters;
-use indicatif::{ProgressBar, ProgressStyle};
-use tch::Tensor;
 
-use crate::cli::{SampleArgs, SamplerName, Size};
+use crate::cli::{MAX_COUNT, SampleArgs, SamplerName, Size};
 use crate::config::{Autoencoder, Config, Schedule};
-use crate::denoiser::Network;
-use crate::device::Compute;
 use crate::error::TrainerError;
-use crate::files;
-use crate::first_stage::FirstStage;
 use crate::format::alternatives;
-use crate::grid::{enlarged, grid};
-use crate::run_folder::RunFolder;
-use crate::sampling::{Request, cycle_classes, sample};
-use crate::snapshot::{self, Snapshot};
-use crate::train::checkpoint;
+use crate::sampling::{Request, cycle_classes};
+use crate::snapshot::Snapshot;
 
 /// Images that go through the network at once, unless the command line or the run says otherwise.
 const BATCH_SIZE: usize = 16;
 
-pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
-    let subject = find(&arguments)?;
-    let decoder = decoder(&arguments, &subject.config)?;
-    let request = request(&arguments, &subject)?;
-    let compute = Compute::start(arguments.compute, subject.config.train.threads)?;
-    let precision = compute.precision(subject.config.train.precision)?;
-    // Before the samples are drawn, which may take long, for what is wrong with its file to be told at once.
-    let first_stage = decoder.map(|(path, section)| FirstStage::load(path, section, compute.device, precision));
-    let first_stage = first_stage.transpose()?;
-
-    let model = &subject.config.model;
-    let specs = model.parameter_specs();
-    // Without gradients: half the memory.
-    let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, compute.device)?.values())?;
-    let network = Network::new(model.clone(), parameters, precision)?.predicting(subject.config.diffusion.prediction);
-    match &arguments.weights {
-        Some(path) => snapshot::load(path, &network)?,
-        None => {
-            let group = if arguments.no_ema { "parameters" } else { "ema" };
-            checkpoint::load_weights(&subject.path, network.parameters(), group)?;
-        }
-    }
-
-    let bar = ProgressBar::no_length();
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} steps  {eta} left") {
-        bar.set_style(style);
-    }
-    let images = sample(&network, &request, |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-        ControlFlow::Continue(())
-    })?;
-    bar.finish_and_clear();
-    if let Some(path) = &arguments.latents {
-        save_latents(path, &images, &request)?;
-    }
-    let images = match (&first_stage, &subject.config.autoencoder) {
-        (Some(first_stage), _) => first_stage.decode(&images)?,
-        (None, None) => images,
-        (None, Some(_)) => return Ok(0),
-    };
-    let columns = if arguments.count.is_none() { subject.config.sample.columns } else { square_columns(request.count) };
-    let images = enlarged(&images, arguments.enlarge.into())?;
-    files::write_bytes_atomically(&arguments.out, &grid(&images, columns)?.png)?;
-    println!("{}", arguments.out.display());
-    Ok(0)
-}
-
-/// The file of the autoencoder that the network's latents go through, and its section; `None` for a network that draws pixels,
-/// and where latents are all that is wanted.
-fn decoder<'a>(
-    arguments: &'a SampleArgs,
-    config: &'a Config,
-) -> Result<Option<(&'a Path, &'a Autoencoder)>, TrainerError> {
-    let usage = |message: String| Err(TrainerError::Usage(message));
-    match (&config.autoencoder, arguments.autoencoder.as_deref(), arguments.latents.as_deref()) {
-        (None, None, None) => Ok(None),
-        (None, Some(path), _) => usage(format!("--autoencoder {}: this network draws pixels itself", path.display())),
-        (None, None, Some(path)) => usage(format!("--latents {}: this network draws pixels", path.display())),
-        (Some(section), asked, latents) => match asked.or(section.weights.as_deref()) {
-            Some(path) => Ok(Some((path, section))),
-            None if latents.is_some() => Ok(None),
-            None => usage(
-                "this network draws latents: give their autoencoder's weights with `--autoencoder FILE` or as \
-                 `autoencoder.weights` in the configuration, or write the latents themselves with `--latents FILE`"
-                    .to_owned(),
-            ),
-        },
-    }
-}
-
-/// Writes `latents` `[image, channel, row, column]`, f32, as the network draws them, and `classes` `[image]`, i64, if it has any.
-fn save_latents(path: &Path, latents: &Tensor, request: &Request) -> Result<(), TrainerError> {
-    let mut tensors = vec![("latents".to_owned(), latents.shallow_clone())];
-    if let Some(classes) = &request.classes {
-        tensors.push(("classes".to_owned(), Tensor::f_from_slice(classes)?));
-    }
-    weights::save(path, tensors, Naming::Ours, &BTreeMap::new())?;
-    println!("{}", path.display());
-    Ok(())
-}
-
-/// What to sample from.
-fn find(arguments: &SampleArgs) -> Result<Snapshot, TrainerError> {
-    match (&arguments.weights, &arguments.run) {
-        (Some(path), _) => snapshot::describe(path, arguments.config.as_deref()),
-        (None, Some(path)) => newest_checkpoint(&RunFolder::new(path)),
-        (None, None) => Err(TrainerError::Usage("expected `--run DIR` or `--weights FILE`".to_owned())),
-    }
-}
-
-fn newest_checkpoint(run: &RunFolder) -> Result<Snapshot, TrainerError> {
-    let advice = "train one, or sample from a file with `--weights`".to_owned();
-    let path =
-        checkpoint::list(run)?.pop().ok_or_else(|| TrainerError::NoCheckpoint { path: run.checkpoints(), advice })?;
-    let about = checkpoint::about(&path).map_err(|error| error.offering(None))?;
-    Ok(Snapshot { path, config: about.config, classes: about.data.classes })
-}
-
 /// The configuration's defaults under the command line's choices.
-fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, TrainerError> {
+pub(super) fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, TrainerError> {
     let config = &subject.config;
-    let count = arguments.count.map_or(config.sample.rows * config.sample.columns, |count| count as usize);
+    let classes = classes(&arguments.class, subject)?;
+    let listed = classes.as_ref().filter(|classes| classes.counted).map(|classes| classes.list.len());
+    let full_grid = config.sample.rows * config.sample.columns;
+    let count = arguments.count.map(|count| count as usize).or(listed).unwrap_or(full_grid);
     let size = size(arguments.size, config, arguments.upsample)?;
     let mut request = Request {
         count,
-        classes: classes(&arguments.class, subject)?.map(|classes| cycle_classes(&classes, count)),
+        classes: classes.map(|classes| cycle_classes(&classes.list, count)),
         size,
         upsample: arguments.upsample.map(usize::from),
         guidance_interval: arguments.guidance_interval,
@@ -161,8 +50,15 @@ fn request(arguments: &SampleArgs, subject: &Snapshot) -> Result<Request, Traine
     Ok(request)
 }
 
+/// The classes to draw, in turn.
+struct Classes {
+    list: Vec<i64>,
+    /// Whether the list says how many images there are to be of each.
+    counted: bool,
+}
+
 /// The classes named on the command line, else all of them; `None` for a network without classes.
-fn classes(asked: &[String], subject: &Snapshot) -> Result<Option<Vec<i64>>, TrainerError> {
+fn classes(asked: &[String], subject: &Snapshot) -> Result<Option<Classes>, TrainerError> {
     let known = subject.config.model.classes() as i64;
     if subject.config.unconditional() {
         return match asked.first() {
@@ -174,16 +70,39 @@ fn classes(asked: &[String], subject: &Snapshot) -> Result<Option<Vec<i64>>, Tra
     }
     if asked.is_empty() {
         let trained = if subject.classes.is_empty() { known } else { subject.classes.len() as i64 };
-        return Ok(Some((0..trained).collect()));
+        return Ok(Some(Classes { list: (0..trained).collect(), counted: false }));
     }
-    let find = |class: &String| {
-        let by_name =
-            subject.classes.iter().position(|name| name.eq_ignore_ascii_case(class.trim())).map(|index| index as i64);
-        by_name
-            .or_else(|| class.trim().parse().ok().filter(|index| (0..known).contains(index)))
-            .ok_or_else(|| unknown_class(class, known, &subject.classes))
-    };
-    asked.iter().map(find).collect::<Result<Vec<_>, _>>().map(Some)
+    let mut classes = Classes { list: Vec::new(), counted: false };
+    for class in asked {
+        // A name may have a colon itself.
+        let (index, count) = match (class_index(class, known, &subject.classes), class.rsplit_once(':')) {
+            (Some(index), _) => (index, 1),
+            (None, Some((name, count))) => {
+                classes.counted = true;
+                let index = class_index(name, known, &subject.classes);
+                (index.ok_or_else(|| unknown_class(name, known, &subject.classes))?, class_count(class, count)?)
+            }
+            (None, None) => return Err(unknown_class(class, known, &subject.classes)),
+        };
+        classes.list.extend(std::iter::repeat_n(index, count));
+    }
+    Ok(Some(classes))
+}
+
+/// The class of this name or number.
+fn class_index(class: &str, known: i64, names: &[String]) -> Option<i64> {
+    let by_name = names.iter().position(|name| name.eq_ignore_ascii_case(class.trim())).map(|index| index as i64);
+    by_name.or_else(|| class.trim().parse().ok().filter(|index| (0..known).contains(index)))
+}
+
+/// The number behind a class.
+fn class_count(class: &str, count: &str) -> Result<usize, TrainerError> {
+    let number = count.trim().parse().ok().filter(|count| (1..=MAX_COUNT as usize).contains(count));
+    number.ok_or_else(|| {
+        TrainerError::Usage(format!(
+            "--class {class}: expected a number of images from 1 to {MAX_COUNT} after the colon"
+        ))
+    })
 }
 
 fn unknown_class(class: &str, known: i64, names: &[String]) -> TrainerError {
@@ -297,9 +216,4 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
     }
     sampler.validate().map_err(|error| TrainerError::Usage(format!("sampler: {error}")))?;
     Ok(sampler)
-}
-
-/// As square as whole rows allow, wider rather than higher.
-fn square_columns(count: usize) -> usize {
-    (1..=count).find(|columns| columns * columns >= count).unwrap_or(1)
 }
