@@ -1,11 +1,17 @@
 //! The command line.
 
+mod eval;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use dim_eval::features::EfficientNetLite0;
+
 use crate::device::DeviceChoice;
+
+pub use eval::{EvalArgs, FeaturesName};
 
 /// Trains DiM, draws samples from it, and shows and checks what it is.
 #[derive(Debug, Parser)]
@@ -27,6 +33,8 @@ pub enum Command {
     Ema(EmaArgs),
     /// Show the size and cost of a network without building it.
     Inspect(InspectArgs),
+    /// Say how far two folders of images are apart: Fréchet distances.
+    Eval(EvalArgs),
     /// Compare with tensors that the published implementation computed.
     Verify(VerifyArgs),
 }
@@ -284,6 +292,9 @@ pub struct VerifyArgs {
     /// CPU threads; by default one for each physical core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// The trained weights of EfficientNet-Lite0, without which its features are not compared.
+    #[arg(long, value_name = "FILE", default_value = EfficientNetLite0::INSTALLED)]
+    pub efficientnet_lite0: PathBuf,
 }
 
 /// In what `verify` computes.

@@ -1,6 +1,7 @@
 //! The subcommands, one a file. Each returns what the process exits with.
 
 mod ema;
+mod eval;
 mod inspect;
 mod sample;
 mod train;
@@ -19,6 +20,7 @@ pub fn run(command: Command) -> Result<u8, TrainerError> {
         Command::Sample(arguments) => sample::run(*arguments),
         Command::Ema(arguments) => ema::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
     }
 }

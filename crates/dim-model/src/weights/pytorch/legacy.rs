@@ -12,8 +12,7 @@ use std::{
 };
 
 use super::{
-    pickle,
-    pickle_error,
+    pickle, pickle_error,
     value::{StorageRecord, Value, Values},
 };
 use crate::weights::{WeightsError, element, file::FileContext};
@@ -110,10 +109,8 @@ impl Stream {
 
     /// A reader of a storage's bytes.
     pub(super) fn storage(&mut self, key: &str, context: &FileContext) -> Result<Take<&mut File>, WeightsError> {
-        let &(start, bytes) = self
-            .places
-            .get(key)
-            .ok_or_else(|| context.corrupt("the storages", format!("one of key {key}"), "none"))?;
+        let &(start, bytes) =
+            self.places.get(key).ok_or_else(|| context.corrupt("the storages", format!("one of key {key}"), "none"))?;
         self.file.seek(SeekFrom::Start(start)).map_err(context.io("read"))?;
         Ok(self.file.by_ref().take(bytes))
     }

@@ -179,8 +179,7 @@ impl PyTorch {
                 match &mut self.container {
                     Container::Archive(archive) => {
                         let mut member = archive.member(&member(&storage.key), context)?;
-                        let flat =
-                            transfer.read(&mut member, storage.count, storage.kind, order).map_err(failed)?;
+                        let flat = transfer.read(&mut member, storage.count, storage.kind, order).map_err(failed)?;
                         member.check(context)?;
                         flat
                     }
