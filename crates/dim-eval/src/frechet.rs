@@ -32,13 +32,11 @@ impl Gaussian {
     }
 
     /// `[feature]`, f64.
-    #[must_use]
     pub fn mean(&self) -> &Tensor {
         &self.mean
     }
 
     /// `[feature, feature]`, f64.
-    #[must_use]
     pub fn covariance(&self) -> &Tensor {
         &self.covariance
     }

@@ -27,6 +27,8 @@ pub struct Cli {
 pub enum Command {
     /// Train a network, or go on with a run.
     Train(TrainArgs),
+    /// Train an autoencoder, whose latents networks can then be trained on, or go on with such a run.
+    TrainAutoencoder(TrainArgs),
     /// Draw samples from a run or from weights.
     Sample(Box<SampleArgs>),
     /// Average the weights of a run differently, after training.

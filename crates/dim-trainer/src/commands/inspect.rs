@@ -50,7 +50,7 @@ fn inspect_run(run: &RunFolder) -> Result<(), TrainerError> {
     println!("\ncheckpoints");
     let checkpoints = checkpoint::list(run)?;
     for path in &checkpoints {
-        match checkpoint::about(path) {
+        match checkpoint::about::<Config>(path) {
             Ok(about) => println!(
                 "  {}: step {}, {} of {} images, good",
                 path.display(),

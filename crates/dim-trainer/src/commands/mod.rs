@@ -4,7 +4,9 @@ mod ema;
 mod eval;
 mod inspect;
 mod sample;
+mod sitting;
 mod train;
+mod train_autoencoder;
 mod verify;
 
 use crate::cli::Command;
@@ -17,6 +19,7 @@ use crate::error::TrainerError;
 pub fn run(command: Command) -> Result<u8, TrainerError> {
     match command {
         Command::Train(arguments) => train::run(arguments),
+        Command::TrainAutoencoder(arguments) => train_autoencoder::run(arguments),
         Command::Sample(arguments) => sample::run(*arguments),
         Command::Ema(arguments) => ema::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
