@@ -7,9 +7,16 @@ use dim_model::weights::{self, NameTable, Naming, WeightFile};
 use proptest::prelude::*;
 use tch::Tensor;
 
-/// PyTorch files with checksums, without, and with nested dictionaries.
-const FIXTURES: [&str; 6] =
-    ["views.pth", "dtypes.pth", "parameters.pth", "protocol_5.pth", "nested_model.pth", "without_crc32.pth"];
+/// PyTorch files with checksums, without, with nested dictionaries, and of before PyTorch 1.6.
+const FIXTURES: [&str; 7] = [
+    "views.pth",
+    "dtypes.pth",
+    "parameters.pth",
+    "protocol_5.pth",
+    "nested_model.pth",
+    "without_crc32.pth",
+    "legacy.pth",
+];
 
 fn fixture(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()

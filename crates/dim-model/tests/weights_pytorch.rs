@@ -154,10 +154,53 @@ fn a_class_of_python_is_refused_by_name() {
 
 #[test]
 fn other_formats_of_pytorch_are_named_with_the_mend() {
-    let legacy = error("legacy.pth");
-    assert!(legacy.contains("before PyTorch 1.6; write it again") && legacy.contains("torch.save("), "{legacy}");
     let script = error("torchscript.pt");
     assert!(script.contains("TorchScript"), "{script}");
+}
+
+#[test]
+fn a_file_of_before_pytorch_1_6_is_read() {
+    assert_counted(&read("legacy.pth"), &["first"]);
+}
+
+/// Bytes of `legacy.pth` with one part replaced by another of the same length, read.
+fn read_changed(from: &[u8], to: &[u8]) -> Result<Vec<(String, Tensor)>, WeightsError> {
+    let mut bytes = std::fs::read(fixture("legacy.pth")).unwrap();
+    let place = bytes.windows(from.len()).position(|part| part == from).unwrap();
+    bytes.splice(place..place + from.len(), to.iter().copied());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("changed.pth");
+    std::fs::write(&path, bytes).unwrap();
+    WeightFile::open(path)?.read_all()
+}
+
+#[test]
+fn strides_of_an_old_file_are_followed() {
+    // BININT1 3, BININT1 1, TUPLE2 are the strides of [2, 3] in row-major order; (1, 2) is the other order, as convolutions
+    // that came from TensorFlow have it.
+    let tensors = read_changed(b"K\x03K\x01\x86", b"K\x01K\x02\x86").unwrap();
+    let expected = counted(0, &[3, 2], Kind::Float).transpose(0, 1);
+    assert_tensor("first", &tensors[0].1, &expected);
+    assert_eq!(tensors[0].1.stride(), [1, 2]);
+}
+
+#[test]
+fn an_old_file_that_contradicts_itself_is_an_error() {
+    let message = |from: &[u8], to: &[u8]| read_changed(from, to).unwrap_err().to_string();
+    let count = [&b"."[..], &6u64.to_le_bytes()].concat();
+    let other = message(&count, &[&b"."[..], &5u64.to_le_bytes()].concat());
+    assert!(other.contains("expected 6 elements, got 5"), "{other}");
+    let longer = message(b"K\x06N", b"K\x07N");
+    assert!(longer.contains("is truncated"), "{longer}");
+    let shorter = message(b"K\x06N", b"K\x05N");
+    assert!(shorter.contains("a view of 5 elements"), "{shorter}");
+    // The list of keys stands last.
+    let unknown = message(b"]q\x00X\x0e\0\0\x0094212979261792", b"]q\x00X\x0e\0\0\x0094212979261793");
+    assert!(unknown.contains("storage 94212979261793: expected a tensor that has it"), "{unknown}");
+    let protocol = message(b"M\xe9\x03.", b"M\xe8\x03.");
+    assert!(protocol.contains("expected 1001"), "{protocol}");
+    let view = message(b"K\x06Nt", b"K\x06)t");
+    assert!(view.contains("an identifier of a storage"), "{view}");
 }
 
 #[test]

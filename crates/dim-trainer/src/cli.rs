@@ -1,11 +1,17 @@
 //! The command line.
 
+mod eval;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+use dim_eval::features::EfficientNetLite0;
+
 use crate::device::DeviceChoice;
+
+pub use eval::{EvalArgs, FeaturesName};
 
 /// Trains DiM, draws samples from it, and shows and checks what it is.
 #[derive(Debug, Parser)]
@@ -21,6 +27,8 @@ pub struct Cli {
 pub enum Command {
     /// Train a network, or go on with a run.
     Train(TrainArgs),
+    /// Train an autoencoder, whose latents networks can then be trained on, or go on with such a run.
+    TrainAutoencoder(TrainArgs),
     /// Draw samples from a run or from weights.
     Sample(Box<SampleArgs>),
     /// Average the weights of a run differently, after training.
@@ -29,6 +37,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Show what a file or a run is: weights, checkpoints, configurations, pictures.
     Inspect(InspectArgs),
+    /// Say how far two folders of images are apart: Fréchet distances.
+    Eval(EvalArgs),
     /// Compare with tensors that the published implementation computed.
     Verify(VerifyArgs),
     /// Print what a shell needs to complete this program's command line.
@@ -390,6 +400,9 @@ pub struct VerifyArgs {
     /// CPU threads; by default one for each physical core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// The trained weights of EfficientNet-Lite0, without which its features are not compared.
+    #[arg(long, value_name = "FILE", default_value = EfficientNetLite0::INSTALLED)]
+    pub efficientnet_lite0: PathBuf,
 }
 
 /// In what `verify` computes.

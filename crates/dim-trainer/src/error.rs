@@ -213,6 +213,10 @@ pub enum TrainerError {
     #[error(transparent)]
     Weights(#[from] dim_model::weights::WeightsError),
 
+    /// Features of images and distances between sets of them.
+    #[error(transparent)]
+    Eval(#[from] dim_eval::EvalError),
+
     /// Operations, parameters, the optimiser, the device.
     #[error(transparent)]
     Torch(#[from] dim_torch::TorchError),

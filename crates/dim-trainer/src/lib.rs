@@ -17,6 +17,7 @@ mod denoiser;
 mod device;
 pub mod ema;
 mod error;
+mod evaluation;
 mod files;
 mod first_stage;
 pub mod format;

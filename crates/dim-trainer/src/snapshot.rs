@@ -9,7 +9,7 @@ use dim_torch::Parameters;
 use crate::config::Config;
 use crate::denoiser::Network;
 use crate::error::TrainerError;
-use crate::train::{TrainState, checkpoint};
+use crate::train::{DiffusionTask, TrainState, checkpoint};
 
 /// What can be known of weights without reading their tensors.
 #[derive(Clone, Debug)]
@@ -28,7 +28,12 @@ pub struct Snapshot {
 ///
 /// # Errors
 /// [`TrainerError::Weights`], a full disk mostly.
-pub fn save(path: &Path, state: &TrainState, config: &Config, classes: &[String]) -> Result<(), TrainerError> {
+pub fn save(
+    path: &Path,
+    state: &TrainState<DiffusionTask>,
+    config: &Config,
+    classes: &[String],
+) -> Result<(), TrainerError> {
     let about = BTreeMap::from([
         ("images_seen".to_owned(), state.images_seen.to_string()),
         ("weights".to_owned(), "ema".to_owned()),

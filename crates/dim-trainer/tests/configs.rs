@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dim_model::BackboneConfig;
-use dim_trainer::config::{Autoencoder, Config};
+use dim_trainer::config::{Autoencoder, AutoencoderRun, Config, RunConfig};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
@@ -32,7 +32,10 @@ fn every_configuration_parses_and_makes_sense() {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".toml") {
+        if name.ends_with("_autoencoder.toml") {
+            AutoencoderRun::load(&folder().join(&name), &[]).unwrap_or_else(|error| panic!("{error}"));
+            names.push(name);
+        } else if name.ends_with(".toml") {
             load(&name);
             inspect(&name);
             names.push(name);
@@ -45,6 +48,7 @@ fn every_configuration_parses_and_makes_sense() {
         "imagenet256_h.toml",
         "imagenet256_l.toml",
         "imagenet512_h_finetune.toml",
+        "openmoji_autoencoder.toml",
         "smoke.toml",
     ] {
         assert!(names.iter().any(|found| found == name), "{name} is missing");

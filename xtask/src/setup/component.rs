@@ -62,6 +62,14 @@ pub(crate) const OPENMOJI: Component = Component {
     installed_bytes: 80 * MB,
 };
 
+pub(crate) const EFFICIENTNET_LITE0: Component = Component {
+    name: "efficientnet-lite0",
+    title: "EfficientNet-Lite0 0.1.0",
+    source: Source::Wheels { pins: include_str!("../../pins/efficientnet-lite0.txt") },
+    download_bytes: 18 * MB,
+    installed_bytes: 19 * MB,
+};
+
 pub(crate) const LIBCLANG: Component = Component {
     name: "libclang",
     title: "libclang 18.1.1",
@@ -112,8 +120,17 @@ pub(crate) fn distributions(pins: &str) -> Vec<Distribution> {
 mod tests {
     use super::*;
 
-    const ALL: [&Component; 8] =
-        [&LIBTORCH, &CUDA_RUNTIME, &CUDA_LIBRARIES, &NVCC, &OPENMOJI, &LIBCLANG, &CLANG_FORMAT, &FASHION_MNIST];
+    const ALL: [&Component; 9] = [
+        &LIBTORCH,
+        &CUDA_RUNTIME,
+        &CUDA_LIBRARIES,
+        &NVCC,
+        &OPENMOJI,
+        &EFFICIENTNET_LITE0,
+        &LIBCLANG,
+        &CLANG_FORMAT,
+        &FASHION_MNIST,
+    ];
 
     #[test]
     fn every_pin_has_an_exact_version_and_a_hash() {

@@ -1,7 +1,8 @@
 //! Which components belong on this machine. Pure decisions; nothing is looked at or installed here.
 
 use super::component::{
-    CLANG_FORMAT, CUDA_LIBRARIES, CUDA_RUNTIME, Component, FASHION_MNIST, LIBCLANG, LIBTORCH, NVCC, OPENMOJI,
+    CLANG_FORMAT, CUDA_LIBRARIES, CUDA_RUNTIME, Component, EFFICIENTNET_LITE0, FASHION_MNIST, LIBCLANG, LIBTORCH, NVCC,
+    OPENMOJI,
 };
 
 /// What was asked for beyond what every machine gets.
@@ -54,6 +55,7 @@ pub(crate) fn plan(machine: Machine, request: Request) -> Plan {
         }
     }
     plan.want(&OPENMOJI, Need::Required);
+    plan.want(&EFFICIENTNET_LITE0, Need::Optional);
     if cuda || request.nvcc {
         plan.want(&NVCC, Need::Optional);
     } else {
@@ -89,36 +91,37 @@ mod tests {
 
     #[test]
     fn machine_without_a_gpu_gets_neither_cuda_libraries_nor_nvcc() {
-        assert_eq!(wanted(LAPTOP, Request::default()), ["libtorch", "cuda-runtime", "openmoji"]);
+        assert_eq!(wanted(LAPTOP, Request::default()), ["libtorch", "cuda-runtime", "openmoji", "efficientnet-lite0"]);
         let left_out = plan(LAPTOP, Request::default()).left_out;
         assert!(left_out.iter().any(|(component, why)| **component == NVCC && why.contains("--nvcc")));
     }
 
     #[test]
     fn gpu_brings_cuda_libraries_and_nvcc() {
-        let all = ["libtorch", "cuda-runtime", "cuda-libraries", "openmoji", "nvcc"];
+        let all = ["libtorch", "cuda-runtime", "cuda-libraries", "openmoji", "efficientnet-lite0", "nvcc"];
         assert_eq!(wanted(Machine { gpu: true, ..LAPTOP }, Request::default()), all);
         assert_eq!(wanted(LAPTOP, Request { cuda: true, ..Request::default() }), all);
     }
 
     #[test]
-    fn nvcc_may_be_missing_and_libtorch_may_not() {
+    fn nvcc_and_features_may_be_missing_and_libtorch_may_not() {
         let plan = plan(Machine { gpu: true, ..LAPTOP }, Request::default());
         for (component, need) in plan.wanted {
-            assert_eq!(need == Need::Optional, *component == NVCC, "{}", component.name);
+            let optional = *component == NVCC || *component == EFFICIENTNET_LITE0;
+            assert_eq!(need == Need::Optional, optional, "{}", component.name);
         }
     }
 
     #[test]
     fn own_libtorch_is_kept() {
         let machine = Machine { gpu: true, has_own_libtorch: true };
-        assert_eq!(wanted(machine, Request::default()), ["openmoji", "nvcc"]);
+        assert_eq!(wanted(machine, Request::default()), ["openmoji", "efficientnet-lite0", "nvcc"]);
     }
 
     #[test]
     fn the_rest_comes_only_when_asked_for() {
         let request = Request { nvcc: true, fashion_mnist: true, libclang: true, clang_format: true, cuda: false };
-        let extra = &wanted(LAPTOP, request)[3..];
+        let extra = &wanted(LAPTOP, request)[4..];
         assert_eq!(extra, ["nvcc", "libclang", "clang-format", "fashion-mnist"]);
     }
 }

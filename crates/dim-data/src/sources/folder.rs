@@ -53,7 +53,7 @@ impl Folder {
     pub fn open(config: &FolderConfig) -> Result<Self, DataError> {
         let root = config.path.clone();
         check_folder(&root, EXPECTED, MEND)?;
-        let (class_folders, files) = list(&root)?;
+        let (class_folders, files) = list(&root, MEND)?;
         if let Some(path) = files.iter().find(|path| is_image(path)) {
             return Err(DataError::ImageOutsideClass { path: path.clone(), mend: MEND });
         }
@@ -69,7 +69,7 @@ impl Folder {
         for (class, folder) in class_folders.iter().enumerate() {
             let first = images.len();
             let mut others = Vec::new();
-            collect(folder, &mut |path| match path.strip_prefix(folder) {
+            collect(folder, MEND, &mut |path| match path.strip_prefix(folder) {
                 Ok(below) if is_image(path) => images.push(Entry { class: class as u32, path: below.into() }),
                 _ => others.push(path.to_owned()),
             })?;
@@ -100,15 +100,15 @@ impl Folder {
 }
 
 /// Calls `visit` with every file below a folder, in the order of their names, which does not depend on the file system.
-fn collect(folder: &Path, visit: &mut dyn FnMut(&Path)) -> Result<(), DataError> {
-    let (folders, files) = list(folder)?;
+pub(super) fn collect(folder: &Path, mend: &'static str, visit: &mut dyn FnMut(&Path)) -> Result<(), DataError> {
+    let (folders, files) = list(folder, mend)?;
     files.iter().for_each(|path| visit(path));
-    folders.iter().try_for_each(|folder| collect(folder, visit))
+    folders.iter().try_for_each(|folder| collect(folder, mend, visit))
 }
 
 /// Folders and files of a folder, each sorted by name; names that begin with a dot are passed over.
-fn list(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
-    let io_error = |error| DataError::Io { path: folder.to_owned(), doing: "listing the folder", error, mend: MEND };
+fn list(folder: &Path, mend: &'static str) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
+    let io_error = |error| DataError::Io { path: folder.to_owned(), doing: "listing the folder", error, mend };
     let (mut folders, mut files) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(io_error)? {
         let entry = entry.map_err(io_error)?;
@@ -127,13 +127,13 @@ fn is_folder(entry: &DirEntry) -> bool {
     entry.file_type().is_ok_and(|kind| kind.is_dir() || (kind.is_symlink() && entry.path().is_dir()))
 }
 
-fn is_image(path: &Path) -> bool {
+pub(super) fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// What a folder holds in place of images, for a message.
-fn described(files: &[PathBuf]) -> String {
+pub(super) fn described(files: &[PathBuf]) -> String {
     match files {
         [] => "no file".into(),
         [only] => format!("only {}", only.display()),

@@ -2,12 +2,14 @@
 
 mod cifar10;
 mod fashion_mnist;
+mod files;
 mod folder;
 pub mod idx;
 mod openmoji;
 
 pub use cifar10::{Cifar10, Cifar10Config};
 pub use fashion_mnist::{FashionMnist, FashionMnistConfig};
+pub use files::ImageFiles;
 pub use folder::{Folder, FolderConfig};
 pub use openmoji::{ClassBy, OpenMoji, OpenMojiConfig};
 

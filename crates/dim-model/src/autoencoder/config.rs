@@ -28,6 +28,7 @@ pub struct AutoencoderConfig {
     #[serde(default)]
     pub attention_downsampling: Vec<usize>,
     /// What latents are multiplied by, so that they vary about as much as noise does.
+    #[serde(default = "unscaled")]
     pub scaling_factor: f64,
 }
 
@@ -132,6 +133,10 @@ impl AutoencoderConfig {
     pub fn decode_cost(&self, height: usize, width: usize) -> Cost {
         cost::cost(&Layout::new(self).decoder, height, width)
     }
+}
+
+fn unscaled() -> f64 {
+    1.0
 }
 
 #[cfg(test)]

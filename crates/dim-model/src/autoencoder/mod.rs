@@ -7,6 +7,7 @@
 mod attention;
 mod config;
 mod cost;
+mod fresh;
 mod halves;
 mod layers;
 mod layout;

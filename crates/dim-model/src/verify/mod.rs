@@ -72,7 +72,11 @@ impl File {
         Self { tensors: tensors.into_iter().collect(), metadata: metadata.into_iter().collect() }
     }
 
-    fn tensor(&self, key: &str) -> Result<&Tensor, ModelError> {
+    /// The tensor `key`.
+    ///
+    /// # Errors
+    /// The file has none.
+    pub fn tensor(&self, key: &str) -> Result<&Tensor, ModelError> {
         self.tensors.get(key).ok_or_else(|| absent(key))
     }
 
@@ -80,7 +84,8 @@ impl File {
         self.metadata.get(key).map(String::as_str).ok_or_else(|| absent(key))
     }
 
-    fn starting_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
+    /// Every tensor whose key begins with `prefix`, by the rest of the key.
+    pub fn starting_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
         self.tensors.iter().filter_map(move |(key, tensor)| Some((key.strip_prefix(prefix)?, tensor)))
     }
 }

@@ -21,7 +21,7 @@ pub enum WeightsError {
         source: io::Error,
     },
     /// The file is of no known format.
-    #[error("{} holds no weights: expected a safetensors file or a PyTorch file (zip), got {got}", path.display())]
+    #[error("{} holds no weights: expected a safetensors file or a PyTorch file, got {got}", path.display())]
     UnknownFormat {
         /// The file.
         path: PathBuf,

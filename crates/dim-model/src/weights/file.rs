@@ -89,6 +89,10 @@ impl WeightFile {
                 let (reader, entries) = PyTorch::open(file, key, &context)?;
                 (Reader::PyTorch(Box::new(reader)), (entries, BTreeMap::new()))
             }
+            Ok(Format::LegacyPyTorch) => {
+                let (reader, entries) = PyTorch::open_legacy(file, key, &context)?;
+                (Reader::PyTorch(Box::new(reader)), (entries, BTreeMap::new()))
+            }
             Ok(Format::OldPyTorch(got)) => return Err(WeightsError::UnreadPyTorchFormat { path: context.path, got }),
             Err(got) => return Err(WeightsError::UnknownFormat { path: context.path, got }),
         };

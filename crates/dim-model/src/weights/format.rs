@@ -6,7 +6,9 @@ pub(super) enum Format {
     Safetensors,
     /// The zip archive that `torch.save` writes since PyTorch 1.6.
     PyTorch,
-    /// An older format of PyTorch.
+    /// The stream that `torch.save` wrote before.
+    LegacyPyTorch,
+    /// A format of PyTorch that is older still.
     OldPyTorch(&'static str),
 }
 
@@ -32,7 +34,7 @@ pub(super) fn detect(start: &[u8], length: u64) -> Result<Format, String> {
         return Ok(Format::PyTorch);
     }
     if start.first() == Some(&0x80) && start.get(2..).is_some_and(|rest| rest.starts_with(LEGACY_MAGIC)) {
-        return Ok(Format::OldPyTorch("in the format of torch.save before PyTorch 1.6"));
+        return Ok(Format::LegacyPyTorch);
     }
     if start.get(257..262) == Some(b"ustar") {
         return Ok(Format::OldPyTorch("a tar archive (torch.save before PyTorch 0.1.10 wrote these)"));
@@ -73,7 +75,7 @@ mod tests {
     fn formats_are_told_by_content() {
         assert_eq!(detect(b"PK\x03\x04....", 8), Ok(Format::PyTorch));
         assert_eq!(detect(b"\x02\0\0\0\0\0\0\0{}", 10), Ok(Format::Safetensors));
-        assert!(matches!(detect(&[b"\x80\x02", LEGACY_MAGIC].concat(), 15), Ok(Format::OldPyTorch(_))));
+        assert_eq!(detect(&[b"\x80\x02", LEGACY_MAGIC].concat(), 15), Ok(Format::LegacyPyTorch));
         let tar = [&[b'a'; 257][..], b"ustar\0"].concat();
         assert!(matches!(detect(&tar, 600), Ok(Format::OldPyTorch(_))));
     }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | safetensors | yes | yes | this crate, diffusers, most of the field |
 //! | PyTorch's zip archive | yes | yes | `torch.save` since 1.6, such as the authors' `nnet_ema.pth` |
+//! | PyTorch's stream | yes | no | `torch.save` before, such as most files of 2020 and earlier |
 //!
 //! Data goes one way. A [`WeightFile`] finds the format by content and reads the header; [`load`] reads the tensors
 //! and takes them to our names and layouts ([`names`]); [`assign`] checks them against a network's parameters, all

@@ -156,7 +156,7 @@ impl Source {
             let problem = format!("--config {}: a checkpoint carries its own configuration", config.display());
             return Err(TrainerError::Usage(problem));
         }
-        let about = checkpoint::about(path)?;
+        let about = checkpoint::about::<Config>(path)?;
         let group = if arguments.no_ema { "parameters" } else { "ema" };
         let specs: Vec<ParameterSpec> = about.config.model.parameter_specs();
         let parameters = Parameters::zeros(&specs, Device::Cpu)?;

@@ -3,9 +3,12 @@
 mod completions;
 mod convert;
 mod ema;
+mod eval;
 mod inspect;
 mod sample;
+mod sitting;
 mod train;
+mod train_autoencoder;
 mod verify;
 
 use crate::cli::Command;
@@ -18,12 +21,14 @@ use crate::error::TrainerError;
 pub fn run(command: Command) -> Result<u8, TrainerError> {
     match command {
         Command::Train(arguments) => train::run(arguments),
+        Command::TrainAutoencoder(arguments) => train_autoencoder::run(arguments),
         Command::Sample(arguments) => sample::run(*arguments),
         Command::Ema(arguments) => ema::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => completions::man(&arguments),
         Command::Convert(arguments) => convert::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Eval(arguments) => eval::run(arguments),
         Command::Verify(arguments) => verify::run(arguments),
     }
 }

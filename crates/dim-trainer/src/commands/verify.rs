@@ -44,7 +44,11 @@ pub(super) fn run(arguments: VerifyArgs) -> Result<u8, TrainerError> {
         match Kind::of(&path) {
             None => skipped.push(format!("{name}: not covered")),
             Some(kind) if kind.is_full_size() && !arguments.full => skipped.push(format!("{name}: needs --full")),
-            Some(kind) => totals.add(&name, &path, kind, setting),
+            Some(Kind::Features) if !arguments.efficientnet_lite0.exists() => skipped.push(format!(
+                "{name}: needs {} (`cargo xtask setup` installs it) or `--efficientnet-lite0 FILE`",
+                arguments.efficientnet_lite0.display()
+            )),
+            Some(kind) => totals.add(&name, &path, kind, setting, &arguments.efficientnet_lite0),
         }
     }
     if !skipped.is_empty() {
@@ -70,9 +74,9 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, name: &str, path: &Path, kind: Kind, setting: Setting) {
+    fn add(&mut self, name: &str, path: &Path, kind: Kind, setting: Setting, efficientnet_lite0: &Path) {
         self.files += 1;
-        match verify_file(path, kind, setting) {
+        match verify_file(path, kind, setting, efficientnet_lite0) {
             Ok(report) if report.checks.is_empty() => {
                 self.failed += 1;
                 println!("{name}\n  FAILED: it holds nothing to compare with");

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::RunConfig;
 use crate::error::TrainerError;
 
 /// A key whose value differs.
@@ -14,6 +14,8 @@ pub struct Difference {
     pub before: Option<Value>,
     /// Its value in the second.
     pub after: Option<Value>,
+    /// What the change does to a resumed run.
+    effect: Effect,
 }
 
 /// What another value of a key does to a run that is resumed.
@@ -32,18 +34,25 @@ pub enum Effect {
 impl Difference {
     /// What the change means for a resumed run.
     pub fn effect(&self) -> Effect {
-        match self.key.as_str() {
+        self.effect
+    }
+}
+
+impl Effect {
+    /// Of another value of `key`, where keys that begin as `shapes` say decide about shapes.
+    fn of(key: &str, shapes: &[&str]) -> Self {
+        match key {
             "train.images"
             | "train.log_every_steps"
             | "train.checkpoint_every_images"
             | "train.keep_checkpoints"
             | "train.snapshot_every_images"
             | "train.max_broken_files"
-            | "ema.snapshot_every_images" => Effect::None,
-            "train.micro_batch_size" | "train.precision" | "train.threads" => Effect::Rounding,
-            key if key.starts_with("sample.") => Effect::None,
-            key if key.starts_with("model.") || key.starts_with("ema.") => Effect::Shapes,
-            _ => Effect::Trajectory,
+            | "ema.snapshot_every_images" => Self::None,
+            "train.micro_batch_size" | "train.precision" | "train.threads" => Self::Rounding,
+            key if key.starts_with("sample.") || key.starts_with("pictures.") => Self::None,
+            key if shapes.iter().any(|section| key.starts_with(section)) => Self::Shapes,
+            _ => Self::Trajectory,
         }
     }
 }
@@ -59,28 +68,31 @@ impl std::fmt::Display for Difference {
 ///
 /// # Errors
 /// [`TrainerError::Usage`] if a path in them is not UTF-8.
-pub fn differences(before: &Config, after: &Config) -> Result<Vec<Difference>, TrainerError> {
+pub fn differences<C: RunConfig>(before: &C, after: &C) -> Result<Vec<Difference>, TrainerError> {
     let mut found = Vec::new();
-    compare("", &as_table(before)?, &as_table(after)?, &mut found);
+    compare("", &as_table(before)?, &as_table(after)?, C::SHAPES, &mut found);
     Ok(found)
 }
 
-fn as_table(config: &Config) -> Result<Table, TrainerError> {
+fn as_table(config: &impl RunConfig) -> Result<Table, TrainerError> {
     Table::try_from(config)
         .map_err(|error| TrainerError::Usage(format!("the configuration cannot be written as TOML: {error}")))
 }
 
-fn compare(section: &str, before: &Table, after: &Table, found: &mut Vec<Difference>) {
+fn compare(section: &str, before: &Table, after: &Table, shapes: &[&str], found: &mut Vec<Difference>) {
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for key in keys {
         let full = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
         let empty = Table::new();
         match (before.get(key), after.get(key)) {
             (one, other) if one == other => {}
-            (Some(Value::Table(one)), Some(Value::Table(other))) => compare(&full, one, other, found),
-            (Some(Value::Table(one)), None) => compare(&full, one, &empty, found),
-            (None, Some(Value::Table(other))) => compare(&full, &empty, other, found),
-            (one, other) => found.push(Difference { key: full, before: one.cloned(), after: other.cloned() }),
+            (Some(Value::Table(one)), Some(Value::Table(other))) => compare(&full, one, other, shapes, found),
+            (Some(Value::Table(one)), None) => compare(&full, one, &empty, shapes, found),
+            (None, Some(Value::Table(other))) => compare(&full, &empty, other, shapes, found),
+            (one, other) => {
+                let effect = Effect::of(&full, shapes);
+                found.push(Difference { key: full, before: one.cloned(), after: other.cloned(), effect });
+            }
         }
     }
 }

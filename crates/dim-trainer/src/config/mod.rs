@@ -7,8 +7,10 @@
 //! ```
 
 mod autoencoder;
+mod autoencoder_run;
 mod difference;
 mod explain;
+mod run;
 mod sections;
 mod source;
 #[cfg(test)]
@@ -22,7 +24,9 @@ use dim_model::{BackboneConfig, ModelConfig};
 use serde::{Deserialize, Serialize};
 
 pub use autoencoder::{Autoencoder, AutoencoderKind};
+pub use autoencoder_run::{AutoencoderRun, Pictures, Reconstruction, ReconstructionNorm};
 pub use difference::{Difference, Effect, differences};
+pub use run::RunConfig;
 pub use sections::{Diffusion, Ema, Precision, Sample, Schedule, Train};
 
 use crate::error::TrainerError;
@@ -67,7 +71,7 @@ impl Config {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Self, TrainerError> {
-        let config = source::parse(text, origin, overrides)?;
+        let config = source::parse_config(text, origin, overrides)?;
         match config.problems() {
             problems if problems.is_empty() => Ok(config),
             problems => Err(TrainerError::ConfigValues { origin: origin.to_owned(), problems }),

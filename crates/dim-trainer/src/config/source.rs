@@ -12,8 +12,22 @@ use super::explain::{self, Explained};
 use crate::error::TrainerError;
 use crate::format::alternatives;
 
-/// Parses TOML, applies the overrides and fills in the model's preset; values are not checked yet.
-pub(super) fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Config, TrainerError> {
+/// As [`parse`], of the configuration of a run on a network, whose preset is filled in.
+pub(super) fn parse_config(text: &str, origin: &str, overrides: &[String]) -> Result<Config, TrainerError> {
+    parse(text, origin, overrides, |table| {
+        fill_in_model(table).map_err(|(key, message)| Explained { key: key.to_owned(), message })?;
+        // By itself first: the tagged enum that it is in a configuration no longer knows which of its keys is at fault.
+        check_model(table)
+    })
+}
+
+/// Parses TOML and applies the overrides; `complete` then sees the table. Values are not checked yet.
+pub(super) fn parse<C: DeserializeOwned>(
+    text: &str,
+    origin: &str,
+    overrides: &[String],
+    complete: impl FnOnce(&mut Table) -> Result<(), Explained>,
+) -> Result<C, TrainerError> {
     let mut source = Source { text, origin, set: BTreeMap::new() };
     let mut table: Table = toml::from_str(text).map_err(|error| TrainerError::ConfigSyntax {
         location: error
@@ -25,9 +39,7 @@ pub(super) fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Co
         let key = apply_override(&mut table, assignment)?;
         source.set.insert(key, assignment);
     }
-    fill_in_model(&mut table).map_err(|(key, message)| source.error(key, message))?;
-    // By itself first: the tagged enum that it is in a configuration no longer knows which of its keys is at fault.
-    check_model(&table).map_err(|explained| source.error(&explained.key, explained.message))?;
+    complete(&mut table).map_err(|explained| source.error(&explained.key, explained.message))?;
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let explained = explain::explain(&error.path().to_string(), error.inner().message());
         source.error(&explained.key, explained.message)

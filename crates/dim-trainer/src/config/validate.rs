@@ -1,6 +1,6 @@
 //! Whether the values of a configuration make sense together; every problem is told at once.
 
-use dim_data::DataError;
+use dim_data::{DataConfig, DataError};
 use dim_diffusion::Prediction;
 
 use super::{Config, Diffusion, Ema, Sample, Schedule, Train};
@@ -31,14 +31,19 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     problems.lines
 }
 
-fn data(config: &Config, problems: &mut Problems) {
-    match config.data.validate() {
+/// What is wrong with `[data]` by itself.
+pub(super) fn data_section(data: &DataConfig, problems: &mut Problems) {
+    match data.validate() {
         Ok(()) => {}
         Err(DataError::InvalidConfig { problems: found }) => {
             problems.lines.extend(found.into_iter().map(|problem| format!("[data] {problem}")))
         }
         Err(error) => problems.lines.push(format!("[data] {error}")),
     }
+}
+
+fn data(config: &Config, problems: &mut Problems) {
+    data_section(&config.data, problems);
     let channels = config.model.in_channels();
     match &config.autoencoder {
         Some(autoencoder) => match autoencoder.problems() {
@@ -79,7 +84,7 @@ fn diffusion(diffusion: &Diffusion, problems: &mut Problems) {
     }
 }
 
-fn train(train: &Train, problems: &mut Problems) {
+pub(super) fn train(train: &Train, problems: &mut Problems) {
     let batch = train.batch_size;
     problems.require("train.batch_size", batch >= 1, "at least 1", batch);
     problems.require("train.images", train.images >= batch as u64, "at least one batch", train.images);
@@ -173,12 +178,12 @@ const MAX_THREADS: usize = 1024;
 const MAX_GRID: usize = 256;
 
 #[derive(Default)]
-struct Problems {
-    lines: Vec<String>,
+pub(super) struct Problems {
+    pub(super) lines: Vec<String>,
 }
 
 impl Problems {
-    fn require(&mut self, key: &str, holds: bool, expected: &str, got: impl std::fmt::Display) {
+    pub(super) fn require(&mut self, key: &str, holds: bool, expected: &str, got: impl std::fmt::Display) {
         if !holds {
             self.lines.push(format!("`{key}` must be {expected}, got {got}"));
         }

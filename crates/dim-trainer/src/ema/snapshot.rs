@@ -42,8 +42,8 @@ pub struct Moment<'a> {
     pub images_seen: u64,
     /// Steps that the optimiser took.
     pub step: u64,
-    /// The configuration of the run.
-    pub config: &'a Config,
+    /// The configuration of the run, as TOML.
+    pub config: String,
     /// Names of the classes.
     pub classes: &'a [String],
 }
@@ -65,7 +65,7 @@ pub fn save(
         ("images_seen".to_owned(), moment.images_seen.to_string()),
         ("updates".to_owned(), averages.updates(moment.step).to_string()),
         ("sigma_rel".to_owned(), serde_json::json!(averages.sigma_rel()).to_string()),
-        ("config".to_owned(), moment.config.to_toml()?),
+        ("config".to_owned(), moment.config.clone()),
         ("classes".to_owned(), serde_json::json!(moment.classes).to_string()),
     ]);
     let tensors = averages.tensors(parameters.specs())?;

@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::state::TrainState;
-use crate::config::Config;
+use super::task::Task;
+use crate::config::{Config, RunConfig};
 use crate::container::{self, Metadata};
 use crate::error::TrainerError;
 use crate::files;
 use crate::run_folder::{RunFolder, images_seen_of};
 
-/// What a file must say of itself to be a checkpoint.
-pub(crate) const KIND: &str = "dim-checkpoint";
 /// Raised when a reader of the old format would misunderstand the new one.
 const VERSION: &str = "1";
 /// Appended to the name of a checkpoint that does not read.
@@ -25,13 +24,13 @@ const BAD: &str = "bad";
 
 /// What a checkpoint says of itself, beside its tensors.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct About<C = Config> {
     /// Optimiser steps taken.
     pub step: u64,
     /// Images seen.
     pub images_seen: u64,
     /// The configuration of the run.
-    pub config: Config,
+    pub config: C,
     /// The device that trained it, `cpu` or `cuda`: bits agree on one kind of device, not between two.
     pub device: String,
     /// What the data were.
@@ -58,21 +57,26 @@ impl DataSummary {
 ///
 /// # Errors
 /// [`TrainerError::Write`], a full disk mostly; the checkpoints that stood there are then untouched.
-pub fn save(run: &RunFolder, state: &TrainState, config: &Config, data: &DataSummary) -> Result<PathBuf, TrainerError> {
+pub fn save<T: Task>(
+    run: &RunFolder,
+    state: &TrainState<T>,
+    config: &T::Config,
+    data: &DataSummary,
+) -> Result<PathBuf, TrainerError> {
     let path = run.checkpoint(state.images_seen);
     let metadata = Metadata::from([
-        ("kind".to_owned(), KIND.to_owned()),
+        ("kind".to_owned(), T::Config::CHECKPOINT.to_owned()),
         ("version".to_owned(), VERSION.to_owned()),
         ("step".to_owned(), state.optimizer.step.to_string()),
         ("images_seen".to_owned(), state.images_seen.to_string()),
         ("config".to_owned(), config.to_toml()?),
-        ("device".to_owned(), device_name(state).to_owned()),
+        ("device".to_owned(), device_name(T::parameters(&state.network)).to_owned()),
         ("data".to_owned(), serde_json::json!(data).to_string()),
     ]);
     let tensors = state.tensors()?;
     files::write_atomically(&path, |temporary| container::write(temporary, metadata, &tensors))?;
     let all = list(run)?;
-    for old in &all[..all.len().saturating_sub(config.train.keep_checkpoints)] {
+    for old in &all[..all.len().saturating_sub(config.train().keep_checkpoints)] {
         fs::remove_file(old).map_err(|source| TrainerError::write(old, source))?;
     }
     Ok(path)
@@ -85,11 +89,11 @@ pub fn save(run: &RunFolder, state: &TrainState, config: &Config, data: &DataSum
 /// # Errors
 /// [`TrainerError::Read`], [`TrainerError::NotACheckpoint`], [`TrainerError::Truncated`], [`TrainerError::Corrupt`],
 /// [`TrainerError::CheckpointVersion`], and what `accept` returns.
-pub fn load(
+pub fn load<T: Task>(
     path: &Path,
-    state: &mut TrainState,
-    accept: impl FnOnce(&About) -> Result<(), TrainerError>,
-) -> Result<About, TrainerError> {
+    state: &mut TrainState<T>,
+    accept: impl FnOnce(&About<T::Config>) -> Result<(), TrainerError>,
+) -> Result<About<T::Config>, TrainerError> {
     let mut wanted: BTreeMap<_, _> = state.tensors()?.into_iter().collect();
     let mut about = None;
     let not_ours = |reason| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
@@ -104,9 +108,13 @@ pub fn load(
     Ok(about)
 }
 
-/// Whether a file with these metadata is a checkpoint.
+/// Whether a file with these metadata is a checkpoint of a run on a network.
 pub fn is_checkpoint(metadata: &Metadata) -> bool {
-    metadata.get("kind").is_some_and(|kind| kind == KIND)
+    is_of::<Config>(metadata)
+}
+
+fn is_of<C: RunConfig>(metadata: &Metadata) -> bool {
+    metadata.get("kind").is_some_and(|kind| kind == C::CHECKPOINT)
 }
 
 /// Reads one group of a checkpoint, `parameters` or `ema`, into a network's parameters.
@@ -119,7 +127,7 @@ pub fn load_weights(path: &Path, parameters: &Parameters, group: &str) -> Result
         parameters.iter().map(|(spec, tensor)| (format!("{group}.{}", spec.name), tensor.detach())).collect();
     container::read(
         path,
-        |metadata| read_about(path, metadata).map(drop),
+        |metadata| read_about::<Config>(path, metadata).map(drop),
         |name, shape| take(&mut wanted, name, shape).map_err(not_ours),
     )?;
     wanted.keys().next().map_or(Ok(()), |missing| Err(not_ours(format!("it lacks the tensor `{missing}`"))))
@@ -129,8 +137,8 @@ pub fn load_weights(path: &Path, parameters: &Parameters, group: &str) -> Result
 ///
 /// # Errors
 /// As [`load`].
-pub fn about(path: &Path) -> Result<About, TrainerError> {
-    let metadata = container::read(path, |metadata| read_about(path, metadata).map(drop), |_, _| Ok(None))?;
+pub fn about<C: RunConfig>(path: &Path) -> Result<About<C>, TrainerError> {
+    let metadata = container::read(path, |metadata| read_about::<C>(path, metadata).map(drop), |_, _| Ok(None))?;
     read_about(path, &metadata)
 }
 
@@ -148,9 +156,9 @@ pub fn list(run: &RunFolder) -> Result<Vec<PathBuf>, TrainerError> {
 }
 
 /// The newest checkpoint older than `path` that reads well.
-pub fn newest_good_before(run: &RunFolder, path: &Path) -> Option<PathBuf> {
+pub fn newest_good_before<C: RunConfig>(run: &RunFolder, path: &Path) -> Option<PathBuf> {
     let all = list(run).ok()?;
-    all.into_iter().rev().skip_while(|other| other >= &path.to_path_buf()).find(|other| about(other).is_ok())
+    all.into_iter().rev().skip_while(|other| other >= &path.to_path_buf()).find(|other| about::<C>(other).is_ok())
 }
 
 /// Renames a checkpoint that does not read to `….safetensors.bad`, so that it is neither found nor counted any more.
@@ -173,12 +181,13 @@ fn take(wanted: &mut BTreeMap<String, Tensor>, name: &str, shape: &[i64]) -> Res
     }
 }
 
-fn read_about(path: &Path, metadata: &Metadata) -> Result<About, TrainerError> {
+fn read_about<C: RunConfig>(path: &Path, metadata: &Metadata) -> Result<About<C>, TrainerError> {
     let not_ours = |reason: String| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
     let get = |key: &str| metadata.get(key).ok_or_else(|| not_ours(format!("its metadata lack `{key}`")));
-    if !is_checkpoint(metadata) {
+    if !is_of::<C>(metadata) {
         return Err(not_ours(format!(
-            "its metadata do not say `kind = {KIND}` (weights for inference go to `sample --weights`)"
+            "its metadata do not say `kind = {}` (weights for inference go to `sample --weights`)",
+            C::CHECKPOINT
         )));
     }
     let version = get("version")?;
@@ -195,7 +204,7 @@ fn read_about(path: &Path, metadata: &Metadata) -> Result<About, TrainerError> {
     Ok(About {
         step: number("step")?,
         images_seen: number("images_seen")?,
-        config: Config::parse(get("config")?, &format!("in {}", path.display()), &[])
+        config: C::parse(get("config")?, &format!("in {}", path.display()), &[])
             .map_err(|error| not_ours(error.to_string()))?,
         device: get("device")?.clone(),
         data: serde_json::from_str(get("data")?)
@@ -203,6 +212,6 @@ fn read_about(path: &Path, metadata: &Metadata) -> Result<About, TrainerError> {
     })
 }
 
-pub(super) fn device_name(state: &TrainState) -> &'static str {
-    if state.network.parameters().device().is_cuda() { "cuda" } else { "cpu" }
+pub(super) fn device_name(parameters: &Parameters) -> &'static str {
+    if parameters.device().is_cuda() { "cuda" } else { "cpu" }
 }

@@ -2,6 +2,8 @@
 
 use super::session::Session;
 use super::state::learning_rate;
+use super::task::Task;
+use crate::config::RunConfig;
 use crate::error::TrainerError;
 
 /// How a session of training ended.
@@ -20,15 +22,15 @@ pub enum Outcome {
 ///
 /// # Errors
 /// The first thing that goes wrong; checkpoints saved before it are good.
-pub fn train(session: &mut Session) -> Result<Outcome, TrainerError> {
-    let (images, batch_size) = (session.config.train.images, session.config.train.batch_size as u64);
+pub fn train<T: Task>(session: &mut Session<T>) -> Result<Outcome, TrainerError> {
+    let (images, batch_size) = (session.config.train().images, session.config.train().batch_size as u64);
     while session.state.images_seen < images {
         let before = session.state.images_seen;
         let batch = session.next_batch()?;
-        let lr = learning_rate(&session.config.train, before);
+        let lr = learning_rate(session.config.train(), before);
 
-        let loss = session.loss.gradients(&session.state.network, &batch.images, batch.class.as_ref(), before)?;
-        let grad_norm = session.state.optimizer.step(session.state.network.parameters(), lr)?;
+        let loss = session.task.gradients(&session.state.network, &batch, before)?;
+        let grad_norm = session.state.optimizer.step(T::parameters(&session.state.network), lr)?;
         session.state.update_averages()?;
         session.state.images_seen += batch_size;
         session.window.push(loss, grad_norm);
@@ -43,11 +45,11 @@ pub fn train(session: &mut Session) -> Result<Outcome, TrainerError> {
             break; // what is due at the end comes below, also for a run that was killed right here
         }
         let due = |every: Option<u64>| every.is_some_and(|every| session.state.images_seen / every > before / every);
-        let samples = due(session.config.sample.every_images);
-        let snapshot = due(session.config.train.snapshot_every_images);
-        let averages = due(session.config.ema.as_ref().map(|ema| ema.snapshot_every_images));
-        let checkpoint = due(Some(session.config.train.checkpoint_every_images));
-        let log = session.state.optimizer.step.is_multiple_of(session.config.train.log_every_steps);
+        let samples = due(session.config.pictures_every_images());
+        let snapshot = due(session.config.train().snapshot_every_images);
+        let averages = due(session.config.ema().map(|ema| ema.snapshot_every_images));
+        let checkpoint = due(Some(session.config.train().checkpoint_every_images));
+        let log = session.state.optimizer.step.is_multiple_of(session.config.train().log_every_steps);
         if log || samples || snapshot || averages || checkpoint {
             session.report(lr)?; // before anything is saved: it stops at a loss that is no number
         }

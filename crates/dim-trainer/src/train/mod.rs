@@ -3,7 +3,9 @@
 //! Everything random is a function of the seed and of `images_seen`, so a [`checkpoint`] carries no generator's state, and a run that was
 //! stopped and resumed gives the bits of one that was not.
 
+mod autoencoder;
 pub mod checkpoint;
+mod diffusion;
 mod gradients;
 mod initial_weights;
 mod log;
@@ -13,12 +15,16 @@ mod resume;
 mod session;
 mod state;
 mod stop;
+mod task;
 mod tensorboard;
 mod window;
 
+pub use autoencoder::AutoencoderTask;
+pub use diffusion::DiffusionTask;
 pub use gradients::Loss;
 pub use log::{JsonLog, Record};
 pub use r#loop::{Outcome, train};
 pub use resume::{Here, resume};
-pub use session::{Session, Start};
+pub use session::{DeviceBatch, Session, Start};
 pub use state::{TrainState, learning_rate};
+pub use task::Task;

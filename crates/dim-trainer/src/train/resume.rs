@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, About, DataSummary};
 use super::state::TrainState;
-use crate::config::{Config, Difference, Effect, differences};
+use super::task::Task;
+use crate::config::{Difference, Effect, RunConfig, differences};
 use crate::ema;
 use crate::error::TrainerError;
 use crate::format::thousands;
 use crate::run_folder::RunFolder;
 
 /// What the run is to go on with.
-pub struct Here<'a> {
+pub struct Here<'a, C> {
     /// The configuration.
-    pub config: &'a Config,
+    pub config: &'a C,
     /// The data that were found.
     pub data: &'a DataSummary,
     /// Go on although the checkpoint had other settings.
@@ -25,8 +26,13 @@ pub struct Here<'a> {
 /// # Errors
 /// What [`checkpoint::load`] says, naming an older checkpoint that is good; [`TrainerError::OtherConfig`];
 /// [`TrainerError::NoCheckpoint`].
-pub fn resume(run: &RunFolder, older: bool, here: &Here<'_>, state: &mut TrainState) -> Result<(), TrainerError> {
-    let device = checkpoint::device_name(state);
+pub fn resume<T: Task>(
+    run: &RunFolder,
+    older: bool,
+    here: &Here<'_, T::Config>,
+    state: &mut TrainState<T>,
+) -> Result<(), TrainerError> {
+    let device = checkpoint::device_name(T::parameters(&state.network));
     let mut candidates = checkpoint::list(run)?;
     let mut bad: Vec<PathBuf> = Vec::new();
     while let Some(path) = candidates.pop() {
@@ -45,7 +51,7 @@ pub fn resume(run: &RunFolder, older: bool, here: &Here<'_>, state: &mut TrainSt
                 eprintln!("warning: {error}");
                 bad.push(path);
             }
-            Err(error) => return Err(error.offering(checkpoint::newest_good_before(run, &path))),
+            Err(error) => return Err(error.offering(checkpoint::newest_good_before::<T::Config>(run, &path))),
         }
     }
     let advice = "none of its checkpoints reads well; start again with `--overwrite`".to_owned();
@@ -53,7 +59,7 @@ pub fn resume(run: &RunFolder, older: bool, here: &Here<'_>, state: &mut TrainSt
 }
 
 /// Whether a run may go on from this checkpoint with these settings and data; says what will differ.
-fn accept(about: &About, path: &Path, here: &Here<'_>, device: &str) -> Result<(), TrainerError> {
+fn accept<C: RunConfig>(about: &About<C>, path: &Path, here: &Here<'_, C>, device: &str) -> Result<(), TrainerError> {
     let all = differences(&about.config, here.config)?;
     let with = |effect: Effect| {
         all.iter()

@@ -5,26 +5,21 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dim_data::{ImageSource, Loader, LoaderConfig, Order};
-use dim_diffusion::objective::Objective;
-use dim_model::BackboneConfig;
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
-use super::gradients::Loss;
 use super::log::JsonLog;
 use super::progress::Display;
 use super::state::TrainState;
 use super::stop::StopRequest;
+use super::task::Task;
 use super::tensorboard::EventFile;
 use super::window::{Position, Window};
-use crate::config::Config;
+use crate::config::RunConfig;
 use crate::ema;
 use crate::error::TrainerError;
 use crate::files;
-use crate::grid::grid;
 use crate::run_folder::RunFolder;
-use crate::sampling::{self, Request, build_schedule, cycle_classes};
-use crate::snapshot;
 
 /// How a session begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +31,13 @@ pub enum Start {
 }
 
 /// A session of training: the state, and what surrounds it.
-pub struct Session {
+pub struct Session<T: Task> {
     /// The resolved configuration.
-    pub config: Config,
+    pub config: T::Config,
     /// What training changes.
-    pub state: TrainState,
-    /// What the gradient is taken of.
-    pub loss: Loss,
+    pub state: TrainState<T>,
+    /// What is trained: the gradient, pictures and snapshots are its own.
+    pub task: T,
     /// Steps that are not reported yet.
     pub window: Window,
     /// Whether somebody asked to stop.
@@ -65,15 +60,16 @@ pub struct DeviceBatch {
     pub class: Option<Tensor>,
 }
 
-impl Session {
+impl<T: Task> Session<T> {
     /// Starts loader and logs around a state that is fresh or loaded.
     ///
     /// # Errors
     /// [`TrainerError::Data`], [`TrainerError::Write`], [`TrainerError::Diffusion`].
     pub fn new(
-        config: Config,
+        task: T,
+        config: T::Config,
         run: RunFolder,
-        state: TrainState,
+        state: TrainState<T>,
         source: std::sync::Arc<dyn ImageSource>,
         start: Start,
     ) -> Result<Self, TrainerError> {
@@ -84,20 +80,15 @@ impl Session {
         };
         let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
         let data = DataSummary::of(&*source);
-        let order = Order::new(config.train.seed, source.len())?;
+        let order = Order::new(config.train().seed, source.len())?;
         let loader = Loader::new(source, order, loader_config(&config, images_seen))?;
-        let null_class = config.model.null_class().and_then(|class| i64::try_from(class).ok());
         Ok(Self {
-            loss: Loss {
-                objective: Objective::new(config.diffusion.objective(), null_class, config.train.seed)?,
-                schedule: build_schedule(config.diffusion.schedule, config.diffusion.time_shift)?,
-                micro_batch_size: config.micro_batch_size(),
-            },
-            window: Window::new(config.train.batch_size, last.map_or(0.0, |record| record.elapsed_s)),
+            task,
+            window: Window::new(config.train().batch_size, last.map_or(0.0, |record| record.elapsed_s)),
             stop: StopRequest::listen()
                 .map_err(|source| TrainerError::Usage(format!("cannot listen for signals: {source}")))?,
             deadline: None,
-            display: Display::new(config.train.images, images_seen),
+            display: Display::new(config.train().images, images_seen),
             config,
             run,
             state,
@@ -129,7 +120,7 @@ impl Session {
 
     /// Whether all images were seen, or the time is up.
     pub fn is_over(&self) -> bool {
-        self.state.images_seen >= self.config.train.images
+        self.state.images_seen >= self.config.train().images
             || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
@@ -158,31 +149,14 @@ impl Session {
         Ok(())
     }
 
-    /// Draws the grid of samples with the moving average of the weights; the same noise every time.
+    /// Draws a picture of what the moving average of the weights can do; of the same things every time.
     ///
     /// # Errors
     /// [`TrainerError::Diffusion`], [`TrainerError::Write`].
     pub fn draw_samples(&mut self) -> Result<(), TrainerError> {
-        let sample = &self.config.sample;
-        let count = sample.rows * sample.columns;
-        let classes: Vec<i64> = (0..self.data.classes.len() as i64).collect();
-        let request = Request {
-            count,
-            classes: (!self.config.unconditional()).then(|| cycle_classes(&classes, count)),
-            size: [self.config.model.image_size(); 2],
-            upsample: None,
-            guidance_interval: None,
-            guidance_rescale: 0.0,
-            cfg_scale: sample.cfg_scale,
-            seed: sample.seed,
-            sampler: sample.sampler,
-            schedule: self.config.diffusion.schedule,
-            time_shift: self.config.diffusion.time_shift,
-            batch_size: self.config.micro_batch_size(),
-        };
         let (stop, display) = (&self.stop, &self.display);
         let mut stopped = false;
-        let images = sampling::sample(&self.state.ema, &request, |done, all| {
+        let picture = self.task.picture(&self.state, &self.config, &self.data, &mut |done, all| {
             display.meanwhile(format!("drawing samples, {done} of {all} steps"));
             stopped = stop.requested().is_some();
             if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -191,7 +165,7 @@ impl Session {
         if stopped {
             return Ok(()); // the loop ends after the next step; a picture is not worth the wait
         }
-        let picture = grid(&images?, sample.columns)?;
+        let picture = picture?;
         let path = self.run.samples(self.state.images_seen);
         files::write_bytes_atomically(&path, &picture.png)?;
         self.events.picture(self.state.images_seen, "samples", &picture)?;
@@ -215,7 +189,7 @@ impl Session {
     /// [`TrainerError::Write`], [`TrainerError::Weights`].
     pub fn save_snapshot(&mut self) -> Result<PathBuf, TrainerError> {
         let path = self.run.snapshot(self.state.images_seen);
-        snapshot::save(&path, &self.state, &self.config, &self.data.classes)?;
+        self.task.save_snapshot(&path, &self.state, &self.config, &self.data)?;
         self.display.note(&format!("snapshot: {}", path.display()));
         Ok(path)
     }
@@ -232,10 +206,10 @@ impl Session {
         let moment = ema::snapshot::Moment {
             images_seen: self.state.images_seen,
             step,
-            config: &self.config,
+            config: self.config.to_toml()?,
             classes: &self.data.classes,
         };
-        let path = ema::snapshot::save(&self.run, averages, self.state.network.parameters(), &moment)?;
+        let path = ema::snapshot::save(&self.run, averages, T::parameters(&self.state.network), &moment)?;
         self.display.note(&format!("averages: {}", path.display()));
         Ok(())
     }
@@ -247,7 +221,7 @@ impl Session {
     pub fn finish(&mut self) -> Result<(), TrainerError> {
         if !self.run.snapshot(self.state.images_seen).exists() {
             self.save_checkpoint()?;
-            if self.config.sample.every_images.is_some() {
+            if self.config.pictures_every_images().is_some() {
                 self.draw_samples()?;
             }
             self.save_averages()?;
@@ -258,7 +232,7 @@ impl Session {
     }
 
     fn device(&self) -> Device {
-        self.state.network.parameters().device()
+        T::parameters(&self.state.network).device()
     }
 
     fn kept(&self) -> String {
@@ -272,13 +246,13 @@ impl Session {
     }
 }
 
-fn loader_config(config: &Config, images_seen: u64) -> LoaderConfig {
+fn loader_config(config: &impl RunConfig, images_seen: u64) -> LoaderConfig {
     LoaderConfig {
-        batch_size: config.train.batch_size,
-        size: config.model.image_size(),
+        batch_size: config.train().batch_size,
+        size: config.loaded_size(),
         first: images_seen,
-        flip_seed: config.train.random_flip.then_some(config.train.seed),
-        max_broken_files: config.train.max_broken_files,
+        flip_seed: config.train().random_flip.then_some(config.train().seed),
+        max_broken_files: config.train().max_broken_files,
         ..LoaderConfig::default()
     }
 }

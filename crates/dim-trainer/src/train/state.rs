@@ -2,45 +2,40 @@
 
 use std::path::Path;
 
-use super::initial_weights;
-use dim_model::{BackboneConfig, Precision, Recompute};
+use dim_model::Precision;
 use dim_torch::{AdamW, AdamWConfig, Parameters};
 use tch::{Device, Tensor};
 
-use crate::config::{Config, Train};
-use crate::denoiser::Network;
+use super::task::Task;
+use crate::config::{RunConfig, Train};
 use crate::ema::PowerAverages;
 use crate::error::TrainerError;
 
 /// The state of a run. All randomness is a function of the seed and `images_seen`, so this is all there is.
-pub struct TrainState {
+pub struct TrainState<T: Task> {
     /// The network in training.
-    pub network: Network,
+    pub network: T::Network,
     /// Moments, moving average and the number of steps.
     pub optimizer: AdamW,
     /// Images seen.
     pub images_seen: u64,
     /// The network with the moving average of the weights; shares the optimiser's buffer.
-    pub ema: Network,
+    pub ema: T::Network,
     /// Averages of the weights under power-function profiles.
     pub averages: PowerAverages,
 }
 
-impl TrainState {
+impl<T: Task> TrainState<T> {
     /// All zero, to be filled by [`initialise`](Self::initialise), [`start_from`](Self::start_from) or a checkpoint.
     ///
     /// # Errors
     /// [`TrainerError::Model`] or [`TrainerError::Torch`], out of memory mostly.
-    pub fn zeros(config: &Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
-        let parameters = Parameters::zeros(&config.model.parameter_specs(), device)?;
-        let prediction = config.diffusion.prediction;
-        let mut network = Network::new(config.model.clone(), parameters, precision)?.predicting(prediction);
-        let (blocks, scan) = (config.train.recompute_blocks, config.train.recompute_scan);
-        network.set_recompute(Recompute { blocks, scan });
-        let optimizer = AdamW::new(optimizer_config(&config.train), network.parameters());
-        let ema = Parameters::from_flat(network.parameters().specs(), optimizer.ema.shallow_clone())?;
-        let ema = Network::new(config.model.clone(), ema, precision)?.predicting(prediction);
-        let averages = PowerAverages::zeros(config.ema.as_ref(), &network.parameters().values())?;
+    pub fn zeros(config: &T::Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
+        let specs = T::specs(config);
+        let network = T::build(config, Parameters::zeros(&specs, device)?, precision)?;
+        let optimizer = AdamW::new(optimizer_config(config.train()), T::parameters(&network));
+        let ema = T::build(config, Parameters::from_flat(&specs, optimizer.ema.shallow_clone())?, precision)?;
+        let averages = PowerAverages::zeros(config.ema(), &T::parameters(&network).values())?;
         Ok(Self { network, optimizer, images_seen: 0, ema, averages })
     }
 
@@ -49,7 +44,7 @@ impl TrainState {
     /// # Errors
     /// [`TrainerError::Model`].
     pub fn initialise(&mut self, seed: u64) -> Result<(), TrainerError> {
-        self.network.initialise(seed)?;
+        T::initialise(&self.network, seed)?;
         self.restart_average()
     }
 
@@ -57,8 +52,8 @@ impl TrainState {
     ///
     /// # Errors
     /// [`TrainerError::Weights`].
-    pub fn start_from(&mut self, path: &Path) -> Result<(), TrainerError> {
-        initial_weights::load(path, &self.network)?;
+    pub fn start_from(&mut self, path: &Path, config: &T::Config) -> Result<(), TrainerError> {
+        T::start_from(&self.network, path, config)?;
         self.restart_average()
     }
 
@@ -67,11 +62,11 @@ impl TrainState {
     /// # Errors
     /// [`TrainerError::Libtorch`].
     pub fn update_averages(&mut self) -> Result<(), TrainerError> {
-        self.averages.update(&self.network.parameters().values(), self.optimizer.step)
+        self.averages.update(&T::parameters(&self.network).values(), self.optimizer.step)
     }
 
     fn restart_average(&mut self) -> Result<(), TrainerError> {
-        Ok(self.optimizer.ema.f_copy_(&self.network.parameters().values())?)
+        Ok(self.optimizer.ema.f_copy_(&T::parameters(&self.network).values())?)
     }
 
     /// Every tensor of the state by name, as views: `parameters.…`, `first_moment.…`, `second_moment.…`, `ema.…`, and
@@ -80,8 +75,8 @@ impl TrainState {
     /// # Errors
     /// [`TrainerError::Torch`].
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, TrainerError> {
-        let specs = self.network.parameters().specs();
-        let values = self.network.parameters().values();
+        let specs = T::parameters(&self.network).specs();
+        let values = T::parameters(&self.network).values();
         let mut tensors = Vec::with_capacity(4 * specs.len());
         for (group, flat) in [
             ("parameters", &values),
@@ -128,7 +123,7 @@ mod tests {
 
     fn train(overrides: &[String]) -> Train {
         let text = include_str!("../../../../configs/smoke.toml");
-        Config::parse(text, "smoke.toml", overrides).unwrap().train
+        crate::config::Config::parse(text, "smoke.toml", overrides).unwrap().train
     }
 
     #[test]

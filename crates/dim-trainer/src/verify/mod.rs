@@ -7,6 +7,8 @@ mod scan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use dim_eval::features::EfficientNetLite0;
+use dim_eval::verify::VerifyError;
 use dim_model::verify::{self as model, File, Setting};
 use dim_model::weights::WeightFile;
 use tch::Tensor;
@@ -57,6 +59,10 @@ pub enum Kind {
     Schedule,
     /// Cases of the selective scan.
     Scan,
+    /// Moments of samples and Fréchet distances.
+    Frechet,
+    /// EfficientNet-Lite0, whose weights are elsewhere.
+    Features,
 }
 
 impl Kind {
@@ -66,6 +72,8 @@ impl Kind {
         match name {
             "selective_scan" => Some(Self::Scan),
             "schedule" => Some(Self::Schedule),
+            "fid" => Some(Self::Frechet),
+            "efficientnet_lite0" => Some(Self::Features),
             "full_S" | "full_L256" | "full_H256" | "full_H512" => Some(Self::FullSize),
             "full_dit_xl" | "full_uvit_h" => Some(Self::FullTransformer),
             _ if name.starts_with("dim_") => Some(Self::Network),
@@ -94,11 +102,17 @@ pub struct Report {
     pub not_covered: Vec<String>,
 }
 
-/// Compares one file. Networks and scan are evaluated as `setting` says, schedules on the CPU in f64 and f32.
+/// Compares one file. Networks and scan are evaluated as `setting` says, schedules and distances on the CPU in f64 and f32, features in
+/// f32 with the weights at `efficientnet_lite0`.
 ///
 /// # Errors
 /// A file that cannot be read, or lacks what its kind must have.
-pub fn verify_file(path: &Path, kind: Kind, setting: Setting) -> Result<Report, TrainerError> {
+pub fn verify_file(
+    path: &Path,
+    kind: Kind,
+    setting: Setting,
+    efficientnet_lite0: &Path,
+) -> Result<Report, TrainerError> {
     let file = WeightFile::open(path)?;
     let metadata = file.metadata().clone();
     let tensors = file.read_all()?;
@@ -106,6 +120,11 @@ pub fn verify_file(path: &Path, kind: Kind, setting: Setting) -> Result<Report, 
     let (checks, inputs) = match kind {
         Kind::Scan => scan::verify(&tensors.into_iter().collect(), &metadata, setting)?,
         Kind::Schedule => schedule(tensors, metadata)?,
+        Kind::Frechet => of_network(dim_eval::verify::frechet(&File::new(tensors, metadata)).map_err(of_eval)?),
+        Kind::Features => {
+            let network = EfficientNetLite0::load(efficientnet_lite0, setting.device)?;
+            of_network(dim_eval::verify::efficientnet_lite0(&File::new(tensors, metadata), &network).map_err(of_eval)?)
+        }
         Kind::Network => of_network(model::network(&File::new(tensors, metadata), setting)?),
         Kind::FullSize => of_network(model::full_size(&File::new(tensors, metadata), setting)?),
         Kind::Autoencoder | Kind::FullAutoencoder => {
@@ -124,6 +143,13 @@ pub fn verify_file(path: &Path, kind: Kind, setting: Setting) -> Result<Report, 
 
 /// Comparisons, and the keys that were read as inputs.
 type Compared = (Vec<Check>, Vec<String>);
+
+fn of_eval(error: VerifyError) -> TrainerError {
+    match error {
+        VerifyError::File(error) => error.into(),
+        VerifyError::Eval(error) => error.into(),
+    }
+}
 
 fn of_network(report: model::Report) -> Compared {
     let check = |check: model::Check| Check { tensor: check.tensor, error: check.error, tolerance: check.tolerance };

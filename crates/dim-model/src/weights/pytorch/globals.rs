@@ -45,11 +45,16 @@ pub(super) fn call(values: &mut Values, function: Id, arguments: Id) -> Result<I
     }
 }
 
-/// The storage that a persistent identifier `("storage", class, key, device, count)` means.
+/// The storage that a persistent identifier `("storage", class, key, device, count)` means; files of before PyTorch 1.6 have a sixth
+/// part, `None` in all but those in which one storage is a part of another.
 pub(super) fn storage(values: &Values, identifier: Id) -> Result<StorageRecord, (String, String)> {
     let wrong = || ("an identifier of a storage".to_owned(), values.describe(identifier).to_owned());
     let Value::Tuple(parts) = values.get(identifier) else { return Err(wrong()) };
-    let &[tag, class, key, _device, count] = parts.as_slice() else { return Err(wrong()) };
+    let (parts, rest) = parts.split_at(parts.len().min(5));
+    let &[tag, class, key, _device, count] = parts else { return Err(wrong()) };
+    if !(rest.is_empty() || rest.len() == 1 && matches!(values.get(rest[0]), Value::None)) {
+        return Err(wrong());
+    }
     match (values.get(tag), values.get(class), values.get(key), values.get(count)) {
         (Value::Text(tag), Value::Global(Global::Storage(class, kind)), Value::Text(key), Value::Int(count))
             if tag == "storage" && *count >= 0 =>

@@ -29,6 +29,11 @@ pub(super) enum Problem {
 
 /// The pickle's value and all that it holds.
 pub(super) fn read(bytes: &[u8]) -> Result<Values, PickleError> {
+    Ok(read_first(bytes)?.0)
+}
+
+/// As [`read`], of the pickle at the start of `bytes`; also its length in bytes.
+pub(super) fn read_first(bytes: &[u8]) -> Result<(Values, usize), PickleError> {
     let mut machine = Machine {
         cursor: Cursor::new(bytes),
         values: Values::new(),
@@ -37,7 +42,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Values, PickleError> {
         memo: BTreeMap::new(),
     };
     while !machine.step()? {}
-    Ok(machine.values)
+    Ok((machine.values, machine.cursor.at()))
 }
 
 struct Machine<'a> {

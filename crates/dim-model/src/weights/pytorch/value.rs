@@ -32,7 +32,7 @@ pub(super) enum Global {
     Storage(&'static str, Kind),
 }
 
-/// A storage as the pickle describes it; its bytes are a member of the archive.
+/// A storage as the pickle describes it; its bytes are elsewhere in the file.
 #[derive(Debug)]
 pub(super) struct StorageRecord {
     pub(super) key: String,
@@ -74,6 +74,14 @@ impl Values {
 
     pub(super) fn get_mut(&mut self, id: Id) -> &mut Value {
         &mut self.list[id.0]
+    }
+
+    /// Every storage, as often as the pickle names it.
+    pub(super) fn storages(&self) -> impl Iterator<Item = &StorageRecord> {
+        self.list.iter().filter_map(|value| match value {
+            Value::Storage(record) => Some(record.as_ref()),
+            _ => None,
+        })
     }
 
     pub(super) fn root(&self) -> Id {

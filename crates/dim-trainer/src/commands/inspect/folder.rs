@@ -24,7 +24,7 @@ pub(super) fn run(run: &RunFolder) -> Result<Report, TrainerError> {
     let checkpoints = checkpoint::list(run)?;
     let mut found = Vec::new();
     for path in &checkpoints {
-        match checkpoint::about(path) {
+        match checkpoint::about::<Config>(path) {
             Ok(about) => {
                 report.line(format_args!(
                     "  {}: step {}, {} of {} images, good",

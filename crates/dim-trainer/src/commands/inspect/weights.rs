@@ -12,6 +12,7 @@ use tch::Kind;
 use super::network;
 use super::report::Report;
 use crate::ema::snapshot as averages;
+use crate::config::{AutoencoderRun, Config, RunConfig};
 use crate::error::TrainerError;
 use crate::first_stage;
 use crate::format::{counted, thousands};
@@ -27,7 +28,8 @@ pub(super) fn report(path: &Path) -> Result<Report, TrainerError> {
     let config = snapshot::config_of(&file)?;
     let holder = recognise(&file);
     let what = match (file.metadata().get("kind").map(String::as_str), holder, &config) {
-        (Some(checkpoint::KIND), ..) => "checkpoint",
+        (Some(Config::CHECKPOINT), ..) => "checkpoint",
+        (Some(AutoencoderRun::CHECKPOINT), ..) => "checkpoint of an autoencoder",
         (Some(averages::KIND), ..) => "averages of weights",
         (_, Holder::Autoencoder, _) => "autoencoder",
         (_, _, Some(_)) => "weights with their configuration",
@@ -59,7 +61,12 @@ pub(super) fn report(path: &Path) -> Result<Report, TrainerError> {
 
     match what {
         "checkpoint" => {
-            checkpoint::about(path)?;
+            checkpoint::about::<Config>(path)?;
+            report.line("  its checksum is right");
+            report.field("good", true);
+        }
+        "checkpoint of an autoencoder" => {
+            checkpoint::about::<AutoencoderRun>(path)?;
             report.line("  its checksum is right");
             report.field("good", true);
         }

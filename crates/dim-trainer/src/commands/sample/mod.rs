@@ -277,7 +277,7 @@ fn newest_checkpoint(run: &RunFolder) -> Result<Snapshot, TrainerError> {
     let advice = "train one, or sample from a file with `--weights`".to_owned();
     let path =
         checkpoint::list(run)?.pop().ok_or_else(|| TrainerError::NoCheckpoint { path: run.checkpoints(), advice })?;
-    let about = checkpoint::about(&path).map_err(|error| error.offering(None))?;
+    let about = checkpoint::about::<Config>(&path).map_err(|error| error.offering(None))?;
     Ok(Snapshot { path, config: about.config, classes: about.data.classes })
 }
 

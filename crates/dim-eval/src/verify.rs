@@ -1,0 +1,145 @@
+//! Comparison with tensors that published implementations computed (`golden/`).
+
+use dim_model::ModelError;
+use dim_model::verify::{Computed, File, Report, in_f32};
+use tch::{Device, Kind, Tensor};
+
+use crate::{EvalError, Gaussian, Statistics, features::EfficientNetLite0, frechet_distance};
+
+/// Features, logits and maps of EfficientNet-Lite0, absolute; root mean squares of its maps, relative.
+const FEATURES: f64 = 1e-4;
+/// Relative error of a root mean square over a whole map.
+const MAPS: f64 = 1e-5;
+/// Means and covariances, which sums in f64 give in any order.
+const MOMENTS: f64 = 1e-12;
+/// Distances.
+const DISTANCE: f64 = 1e-9;
+/// Distances of fewer samples than dimensions: there the published number itself is off by 2.8e-7, for the roots of eigenvalues that are
+/// zero but for rounding add up in it. The same distance is also checked against the samples themselves, at [`DISTANCE`].
+const SINGULAR_DISTANCE: f64 = 1e-6;
+/// Every so many channels of the head's map are in the file.
+const HEAD_STRIDE: i64 = 16;
+
+/// Why a file could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file.
+    #[error(transparent)]
+    File(#[from] ModelError),
+    /// The computation.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+/// Checks EfficientNet-Lite0 on images that the file holds as the network reads them: every block, features and logits.
+///
+/// # Errors
+/// A file without the keys that such a file has.
+pub fn efficientnet_lite0(file: &File, network: &EfficientNetLite0) -> Result<Report, VerifyError> {
+    let _no_grad = tch::no_grad_guard();
+    let mut computed = Vec::new();
+    let mut look = |name: &str, map: &Tensor| {
+        if name == "head" {
+            let sample = map.slice(1, None, None, HEAD_STRIDE);
+            if let Ok(expected) = file.tensor("map.head.sample") {
+                computed.push(Computed::new("map.head.sample", &sample, expected, FEATURES));
+            }
+            return;
+        }
+        let key = format!("rms.{name}");
+        if let Ok(expected) = file.tensor(&key) {
+            let rms = map.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().view([1]);
+            computed.push(Computed::new(key, &rms, expected, MAPS).relative());
+        }
+    };
+    let x = file.tensor("x")?.to_device(network.device());
+    let features = network.evaluate(&x, &mut look)?;
+    computed.push(Computed::new("features", &features, file.tensor("features")?, FEATURES));
+    computed.push(Computed::new("logits", &network.logits(&features)?, file.tensor("logits")?, FEATURES));
+    let parameters = Tensor::from_slice(&[EfficientNetLite0::parameters()]);
+    computed.push(Computed::new("n_params", &parameters, file.tensor("n_params")?, 0.0));
+    let mut report = Report::default();
+    report.inputs.push("x".to_owned());
+    in_f32(&computed, &mut report);
+    Ok(report)
+}
+
+/// Checks means, covariances and Fréchet distances of the file's cases: the keys are `{case}.{x1,x2,mu1,…,fid,fid_eigen}`. Where the
+/// samples are known, `{case}.exact` is the check of the distance against that of the samples.
+///
+/// # Errors
+/// A file without the keys that such a file has.
+pub fn frechet(file: &File) -> Result<Report, VerifyError> {
+    let mut report = Report::default();
+    let mut computed = Vec::new();
+    let cases: Vec<String> =
+        file.starting_with("").filter_map(|(key, _)| Some(key.strip_suffix(".fid")?.to_owned())).collect();
+    for case in cases {
+        let key = |part: &str| format!("{case}.{part}");
+        let mut rank_deficient = false;
+        let mut samples_of = Vec::new();
+        for set in ["1", "2"] {
+            let [x, mean, covariance] = ["x", "mu", "sigma"].map(|part| key(&format!("{part}{set}")));
+            // Of some cases the moments alone are known.
+            let Ok(samples) = file.tensor(&x) else {
+                report.inputs.extend([mean, covariance]);
+                continue;
+            };
+            let statistics = in_uneven_batches(samples)?;
+            rank_deficient |= statistics.is_rank_deficient();
+            let gaussian = statistics.gaussian()?;
+            computed.push(Computed::new(&mean, gaussian.mean(), file.tensor(&mean)?, MOMENTS));
+            computed.push(Computed::new(&covariance, gaussian.covariance(), file.tensor(&covariance)?, MOMENTS));
+            report.inputs.push(x);
+            samples_of.push(samples.to_kind(Kind::Double));
+        }
+        let gaussian = |set: &str| {
+            let moment = |part: &str| Ok::<_, VerifyError>(file.tensor(&key(&format!("{part}{set}")))?.copy());
+            Ok::<_, VerifyError>(Gaussian::new(moment("mu")?, moment("sigma")?)?)
+        };
+        let distance = Tensor::from_slice(&[frechet_distance(&gaussian("1")?, &gaussian("2")?)?]);
+        let tolerance = if rank_deficient { SINGULAR_DISTANCE } else { DISTANCE };
+        if let [one, other] = &samples_of[..] {
+            computed.push(Computed::new(key("exact"), &distance, &of_samples(one, other)?, DISTANCE));
+        }
+        for part in ["fid", "fid_eigen"] {
+            computed.push(Computed::new(key(part), &distance, file.tensor(&key(part))?, tolerance));
+        }
+    }
+    in_f32(&computed, &mut report);
+    Ok(report)
+}
+
+/// The distance of two sets of samples `[sample, feature]` without any covariance: the trace of the root of `S₁ S₂` is the sum of the
+/// singular values of `X₁ X₂ᵀ`, deviations from the means, over `√((N₁ − 1)(N₂ − 1))`.
+fn of_samples(one: &Tensor, other: &Tensor) -> Result<Tensor, EvalError> {
+    let mean = |x: &Tensor| x.f_mean_dim(&[0_i64][..], true, Kind::Double);
+    let (mean_1, mean_2) = (mean(one)?, mean(other)?);
+    let (centred_1, centred_2) = (one.f_sub(&mean_1)?, other.f_sub(&mean_2)?);
+    let freedom = |x: &Tensor| x.size()[0] as f64 - 1.0;
+    let (n_1, n_2) = (freedom(one), freedom(other));
+    let squares = |x: &Tensor| x.f_square()?.f_sum(Kind::Double);
+    let product = centred_1.f_matmul(&centred_2.f_transpose(0, 1)?)?;
+    let overlap = product.f_svd(true, false)?.1.f_sum(Kind::Double)?.f_div_scalar((n_1 * n_2).sqrt())?;
+    let spread = squares(&centred_1)?.f_div_scalar(n_1)?.f_add(&squares(&centred_2)?.f_div_scalar(n_2)?)?;
+    Ok(squares(&mean_1.f_sub(&mean_2)?)?.f_add(&spread)?.f_sub(&overlap.f_mul_scalar(2.0)?)?.f_view([1])?)
+}
+
+/// Statistics of samples `[sample, feature]`, as they come when features are computed batch by batch, in two parts.
+fn in_uneven_batches(samples: &Tensor) -> Result<Statistics, EvalError> {
+    let (count, dimension) = samples.size2()?;
+    let samples = samples.to_device(Device::Cpu);
+    let mut parts = [Statistics::new(dimension as usize)?, Statistics::new(dimension as usize)?];
+    let mut start = 0;
+    for (index, length) in [1, 7, 2, 64, 3].into_iter().cycle().enumerate() {
+        if start == count {
+            break;
+        }
+        let length = length.min(count - start);
+        parts[index % 2].add(&samples.f_narrow(0, start, length)?)?;
+        start += length;
+    }
+    let [mut whole, other] = parts;
+    whole.merge(&other)?;
+    Ok(whole)
+}

@@ -1,0 +1,43 @@
+//! Distances and features against tensors that published implementations computed (`golden/`).
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::{collections::BTreeSet, path::Path};
+
+use dim_eval::verify;
+use dim_model::{
+    verify::{File, Report},
+    weights::WeightFile,
+};
+
+fn golden(name: &str) -> (File, BTreeSet<String>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(format!("{name}.safetensors"));
+    let file = WeightFile::open(path).unwrap();
+    let keys = file.entries().iter().map(|entry| entry.name.clone()).collect();
+    let metadata = file.metadata().clone();
+    (File::new(file.read_all().unwrap(), metadata), keys)
+}
+
+/// Every check holds, there are `expected` of them, and no key of the file is left out.
+fn assert_holds(report: &Report, keys: &BTreeSet<String>, expected: usize) {
+    let failed: Vec<_> = report.checks.iter().filter(|check| check.error > check.tolerance).collect();
+    assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), report.checks.len());
+    assert_eq!(report.checks.len(), expected);
+    let seen = report.checks.iter().map(|check| &check.tensor).chain(&report.inputs).cloned().collect();
+    assert_eq!(keys.difference(&seen).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn moments_and_distances_are_those_of_scipy() {
+    let (file, keys) = golden("fid");
+    // Two distances of four cases, and four moments and the exact distance of the three whose samples are known.
+    assert_holds(&verify::frechet(&file).unwrap(), &keys, 4 * 2 + 3 * 5);
+}
+
+#[test]
+fn features_are_those_of_the_published_network() {
+    let Some(network) = common::efficientnet_lite0() else { return };
+    let (file, keys) = golden("efficientnet_lite0");
+    assert_holds(&verify::efficientnet_lite0(&file, &network).unwrap(), &keys, 21);
+}

@@ -1,0 +1,132 @@
+//! Training a denoising network, from noise to images.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use dim_diffusion::objective::Objective;
+use dim_model::weights::WeightFile;
+use dim_model::{BackboneConfig, Precision, Recompute};
+use dim_torch::{ParameterSpec, Parameters};
+use tch::Tensor;
+
+use super::checkpoint::DataSummary;
+use super::gradients::Loss;
+use super::initial_weights;
+use super::session::DeviceBatch;
+use super::state::TrainState;
+use super::task::Task;
+use crate::config::{Config, differences};
+use crate::denoiser::Network;
+use crate::error::TrainerError;
+use crate::grid::{Picture, grid};
+use crate::sampling::{self, Request, build_schedule, cycle_classes};
+use crate::snapshot;
+
+/// A denoising network and its objective.
+pub struct DiffusionTask {
+    loss: Loss,
+}
+
+impl DiffusionTask {
+    /// The objective that a configuration describes.
+    ///
+    /// # Errors
+    /// [`TrainerError::Diffusion`].
+    pub fn new(config: &Config) -> Result<Self, TrainerError> {
+        let null_class = config.model.null_class().and_then(|class| i64::try_from(class).ok());
+        let loss = Loss {
+            objective: Objective::new(config.diffusion.objective(), null_class, config.train.seed)?,
+            schedule: build_schedule(config.diffusion.schedule, config.diffusion.time_shift)?,
+            micro_batch_size: config.micro_batch_size(),
+        };
+        Ok(Self { loss })
+    }
+}
+
+impl Task for DiffusionTask {
+    type Config = Config;
+    type Network = Network;
+
+    fn specs(config: &Config) -> Vec<ParameterSpec> {
+        config.model.parameter_specs()
+    }
+
+    fn build(config: &Config, parameters: Parameters, precision: Precision) -> Result<Network, TrainerError> {
+        let trained = parameters.gradients().is_some();
+        let network = Network::new(config.model.clone(), parameters, precision)?;
+        let mut network = network.predicting(config.diffusion.prediction);
+        if trained {
+            let (blocks, scan) = (config.train.recompute_blocks, config.train.recompute_scan);
+            network.set_recompute(Recompute { blocks, scan });
+        }
+        Ok(network)
+    }
+
+    fn parameters(network: &Network) -> &Parameters {
+        network.parameters()
+    }
+
+    fn initialise(network: &Network, seed: u64) -> Result<(), TrainerError> {
+        Ok(network.initialise(seed)?)
+    }
+
+    /// The weights may be those of another image size.
+    fn start_from(network: &Network, path: &Path, config: &Config) -> Result<(), TrainerError> {
+        note_other_diffusion(path, config)?;
+        initial_weights::load(path, network)
+    }
+
+    fn gradients(&self, network: &Network, batch: &DeviceBatch, images_seen: u64) -> Result<Tensor, TrainerError> {
+        self.loss.gradients(network, &batch.images, batch.class.as_ref(), images_seen)
+    }
+
+    /// A grid of samples, from the same noise every time.
+    fn picture(
+        &self,
+        state: &TrainState<Self>,
+        config: &Config,
+        data: &DataSummary,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Picture, TrainerError> {
+        let sample = &config.sample;
+        let count = sample.rows * sample.columns;
+        let classes: Vec<i64> = (0..data.classes.len() as i64).collect();
+        let request = Request {
+            count,
+            classes: (!config.unconditional()).then(|| cycle_classes(&classes, count)),
+            size: [config.model.image_size(); 2],
+            upsample: None,
+            guidance_interval: None,
+            guidance_rescale: 0.0,
+            cfg_scale: sample.cfg_scale,
+            seed: sample.seed,
+            sampler: sample.sampler,
+            schedule: config.diffusion.schedule,
+            time_shift: config.diffusion.time_shift,
+            batch_size: config.micro_batch_size(),
+        };
+        grid(&sampling::sample(&state.ema, &request, progress)?, sample.columns)
+    }
+
+    fn save_snapshot(
+        &self,
+        path: &Path,
+        state: &TrainState<Self>,
+        config: &Config,
+        data: &DataSummary,
+    ) -> Result<(), TrainerError> {
+        snapshot::save(path, state, config, &data.classes)
+    }
+}
+
+/// Says so if the initial weights, as far as they tell, were trained for another prediction or schedule: the first steps will then teach
+/// them anew.
+fn note_other_diffusion(path: &Path, config: &Config) -> Result<(), TrainerError> {
+    let Some(theirs) = snapshot::config_of(&WeightFile::open(path)?)? else { return Ok(()) };
+    for difference in differences(&theirs, config)? {
+        if ["diffusion.prediction", "diffusion.schedule"].contains(&difference.key.as_str()) {
+            eprintln!("note: the initial weights were trained with another setting: {difference}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! What a run trains. The loop, checkpoints, logs and resuming are the same for all.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use dim_model::Precision;
+use dim_torch::{ParameterSpec, Parameters};
+use tch::Tensor;
+
+use super::checkpoint::DataSummary;
+use super::session::DeviceBatch;
+use super::state::TrainState;
+use crate::config::RunConfig;
+use crate::error::TrainerError;
+use crate::grid::Picture;
+
+/// A network, its loss, and what it shows and leaves. All randomness must be a function of the configuration's seed and of `images_seen`.
+pub trait Task: Sized {
+    /// The configuration of such a run.
+    type Config: RunConfig;
+    /// What is trained.
+    type Network;
+
+    /// Name and shape of everything that is trained.
+    fn specs(config: &Self::Config) -> Vec<ParameterSpec>;
+
+    /// The network over `parameters`, for training or, without gradients, for the moving average.
+    ///
+    /// # Errors
+    /// A configuration that does not work.
+    fn build(
+        config: &Self::Config,
+        parameters: Parameters,
+        precision: Precision,
+    ) -> Result<Self::Network, TrainerError>;
+
+    /// The network's parameters.
+    fn parameters(network: &Self::Network) -> &Parameters;
+
+    /// Draws fresh weights.
+    ///
+    /// # Errors
+    /// An error of libtorch.
+    fn initialise(network: &Self::Network, seed: u64) -> Result<(), TrainerError>;
+
+    /// Reads weights to start from.
+    ///
+    /// # Errors
+    /// [`TrainerError::Weights`].
+    fn start_from(network: &Self::Network, path: &Path, config: &Self::Config) -> Result<(), TrainerError>;
+
+    /// Leaves the gradient of the batch's mean loss in the network's parameters. Returns that loss, 0-dim, on the device.
+    ///
+    /// # Errors
+    /// Out of memory, mostly.
+    fn gradients(&self, network: &Self::Network, batch: &DeviceBatch, images_seen: u64)
+    -> Result<Tensor, TrainerError>;
+
+    /// A picture of what the moving average of the weights can do.
+    ///
+    /// # Errors
+    /// Out of memory, mostly; that `progress` said to stop.
+    fn picture(
+        &self,
+        state: &TrainState<Self>,
+        config: &Self::Config,
+        data: &DataSummary,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Picture, TrainerError>;
+
+    /// Saves the moving average of the weights for use. The same state gives the same bytes.
+    ///
+    /// # Errors
+    /// [`TrainerError::Weights`], a full disk mostly.
+    fn save_snapshot(
+        &self,
+        path: &Path,
+        state: &TrainState<Self>,
+        config: &Self::Config,
+        data: &DataSummary,
+    ) -> Result<(), TrainerError>;
+}
