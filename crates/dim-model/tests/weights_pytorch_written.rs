@@ -175,7 +175,8 @@ fn a_checkpoint_of_pytorch_gives_the_same_output_as_its_values_under_our_names()
             let key = |entry: &weights::Entry| (entry.name.clone(), entry.shape.clone());
             let mut keys: Vec<_> = WeightFile::open(&path).unwrap().entries().iter().map(key).collect();
             let mut originals: Vec<_> = theirs.entries().iter().map(key).collect();
-            (keys.sort(), originals.sort());
+            keys.sort();
+            originals.sort();
             assert_eq!(keys, originals, "{format:?}");
         }
     }

@@ -47,6 +47,13 @@ pub enum Command {
     Man(ManArgs),
 }
 
+impl Command {
+    /// Whether it computes enough for the settings of the libraries that do to matter.
+    pub fn computes(&self) -> bool {
+        !matches!(self, Self::Convert(_) | Self::Inspect(_) | Self::Completions(_) | Self::Man(_))
+    }
+}
+
 /// Where the computation runs.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct ComputeArgs {
@@ -139,7 +146,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "PHI", default_value_t = 0.0)]
     pub guidance_rescale: f64,
     /// Seed of the noise: image i is a function of this and i, however many are drawn and however they are batched.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Draw images this many times as large as those that the network was trained on, without training: upsample guidance
     /// (arXiv 2404.01709) keeps the composition of the small ones.
@@ -271,6 +278,9 @@ pub struct EmaArgs {
     /// The file of weights to write, for `sample --weights`.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Print what was written as one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `dim-trainer convert`
@@ -391,6 +401,9 @@ pub struct VerifyArgs {
     /// Also run the full-size networks: minutes, and up to 4 GB of memory.
     #[arg(long)]
     pub full: bool,
+    /// Print every comparison as one JSON object on stdout; the lines for people go to stderr.
+    #[arg(long)]
+    pub json: bool,
     /// Where the networks and the scan run: `cpu` or `cuda:N`.
     #[arg(long, default_value = "cpu", value_name = "DEVICE")]
     pub device: DeviceChoice,

@@ -8,10 +8,13 @@ use clap::Parser;
 use dim_trainer::{cli::Cli, commands};
 
 fn main() -> ExitCode {
+    let command = Cli::parse().command;
     #[cfg(unix)]
-    restart_with_settings();
+    if command.computes() {
+        restart_with_settings();
+    }
     dim_torch::host_memory::keep_freed();
-    match commands::run(Cli::parse().command) {
+    match commands::run(command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error}");

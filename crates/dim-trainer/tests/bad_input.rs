@@ -174,6 +174,13 @@ fn samples_that_cannot_be_drawn() {
     place.fails(&sample(&["--sampler", "unipc", "--order", "4"]), 2, &["order must be 1, 2 or 3, but is 4"]);
     place.fails(&sample(&["--sampler", "ddim", "--eta", "2"]), 2, &["eta must be 0 to 1, but is 2"]);
     place.fails(&sample(&["--eta", "0.5"]), 2, &["--eta 0.5", "ddim"]);
+    place.fails(&sample(&["--class", "ring:0"]), 2, &["--class ring:0", "number of images from 1"]);
+    place.fails(&sample(&["--class", "square:2"]), 2, &["--class square", "`ring` or `stripes`"]);
+    place.fails(&sample(&["--seed", "-1"]), 2, &["-1", "--seed"]);
+    place.fails(&sample(&["--count", "100000"]), 2, &["too many for one picture", "--folder DIR"]);
+    place.fails(&sample(&["--out", "nowhere/a.png"]), 1, &["cannot write nowhere/a.png"]);
+    place.fails(&sample(&["--folder", "config.toml"]), 1, &["cannot write config.toml"]);
+    place.fails(&sample(&["--folder", "a", "--latents", "b"]), 2, &["--folder", "--latents"]);
     place.fails(&sample(&["--sampler", "magic"]), 2, &["magic", "dpm++", "euler-maruyama"]);
     place.fails(&["sample", "--weights", "images/ring/0.png"], 1, &["0.png", "holds no weights"]);
     place.fails(&["sample", "--weights", "run/snapshots/000000000008.safetensors", "--no-ema"], 2, &["--no-ema"]);

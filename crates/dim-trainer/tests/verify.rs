@@ -31,6 +31,12 @@ fn scan_cases_pass_and_nothing_is_passed_over() {
     ] {
         assert!(text(&output).contains(needle), "{needle}: {}", text(&output));
     }
+    let output = place.run(&["verify", "--golden", "golden", "--json"]);
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["tensors"], &result["failed"], &result["precision"]), (&124.into(), &0.into(), &"f32".into()));
+    let checks = result["files"][0]["checks"].as_array().unwrap();
+    assert!(checks.len() == 124 && checks.iter().all(|check| check["passed"] == true && check["error"].is_number()));
+    assert_eq!(result["not_compared"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -59,7 +59,18 @@ pub(super) fn run(arguments: EmaArgs) -> Result<u8, TrainerError> {
             last.sigma_rel
         );
     }
-    println!("{}", arguments.out.display());
+    if arguments.json {
+        let result = serde_json::json!({
+            "written": arguments.out,
+            "sigma_rel": width,
+            "images_seen": last.images_seen,
+            "snapshots": abouts.len(),
+            "profile_error": error,
+        });
+        println!("{result}");
+    } else {
+        println!("{}", arguments.out.display());
+    }
     Ok(0)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dim_model::{Precision, verify::Setting};
+use serde_json::{Value, json};
 use tch::Device;
 
 use crate::cli::{ComputeArgs, VerifyArgs, VerifyPrecision};
@@ -34,10 +35,12 @@ pub(super) fn run(arguments: VerifyArgs) -> Result<u8, TrainerError> {
             }
         },
     };
+    let mut totals = Totals { json: arguments.json, ..Totals::default() };
     if compute.device != Device::Cpu {
-        println!("networks and scan on {} in {:?}; schedules on the CPU", compute.describe(), setting.precision);
+        let line =
+            format!("networks and scan on {} in {:?}; schedules on the CPU", compute.describe(), setting.precision);
+        totals.say(&line);
     }
-    let mut totals = Totals::default();
     let mut skipped = Vec::new();
     for path in files::list(folder)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -52,16 +55,27 @@ pub(super) fn run(arguments: VerifyArgs) -> Result<u8, TrainerError> {
         }
     }
     if !skipped.is_empty() {
-        println!("\nnot compared\n  {}", skipped.join("\n  "));
+        totals.say(&format!("\nnot compared\n  {}", skipped.join("\n  ")));
     }
-    println!(
+    totals.say(&format!(
         "\n{} of {} compared, {} failed",
         counted(totals.tensors, "tensor"),
         counted(totals.files, "file"),
         totals.failed
-    );
+    ));
     if totals.tensors == 0 {
         return Err(TrainerError::Verification(format!("{}: nothing was compared", folder.display())));
+    }
+    if totals.json {
+        let result = json!({
+            "tensors": totals.tensors,
+            "failed": totals.failed,
+            "device": compute.describe(),
+            "precision": format!("{:?}", setting.precision).to_lowercase(),
+            "files": totals.reports,
+            "not_compared": skipped,
+        });
+        println!("{result}");
     }
     Ok(u8::from(totals.failed > 0))
 }
@@ -71,46 +85,72 @@ struct Totals {
     files: usize,
     tensors: usize,
     failed: usize,
+    /// One JSON object a file.
+    reports: Vec<Value>,
+    json: bool,
 }
 
 impl Totals {
+    /// A line for people.
+    fn say(&self, line: &str) {
+        if self.json { eprintln!("{line}") } else { println!("{line}") }
+    }
+
     fn add(&mut self, name: &str, path: &Path, kind: Kind, setting: Setting, efficientnet_lite0: &Path) {
         self.files += 1;
         match verify_file(path, kind, setting, efficientnet_lite0) {
-            Ok(report) if report.checks.is_empty() => {
-                self.failed += 1;
-                println!("{name}\n  FAILED: it holds nothing to compare with");
-            }
+            Ok(report) if report.checks.is_empty() => self.fail(name, "it holds nothing to compare with"),
             Ok(report) => {
                 self.tensors += report.checks.len();
-                self.failed += print(name, &report);
+                let (lines, failed) = describe_report(name, &report);
+                self.failed += failed;
+                self.say(&lines.join("\n"));
+                self.reports.push(json_of(name, &report));
             }
-            Err(error) => {
-                self.failed += 1;
-                println!("{name}\n  FAILED: {error}");
-            }
+            Err(error) => self.fail(name, &error.to_string()),
         }
+    }
+
+    /// A file that could not be compared.
+    fn fail(&mut self, name: &str, problem: &str) {
+        self.failed += 1;
+        self.say(&format!("{name}\n  FAILED: {problem}"));
+        self.reports.push(json!({"file": name, "problem": problem}));
     }
 }
 
-/// Returns the number of failures.
-fn print(name: &str, report: &Report) -> usize {
+/// Every comparison of a file.
+fn json_of(name: &str, report: &Report) -> Value {
+    let check = |check: &Check| json!({"tensor": check.tensor, "error": check.error, "tolerance": check.tolerance, "passed": check.passed()});
+    json!({
+        "file": name,
+        "checks": report.checks.iter().map(check).collect::<Vec<_>>(),
+        "not_covered": report.not_covered,
+    })
+}
+
+/// The lines for people, and the number of failures.
+fn describe_report(name: &str, report: &Report) -> (Vec<String>, usize) {
     let failures: Vec<&Check> = report.checks.iter().filter(|check| !check.passed()).collect();
     let result = if failures.is_empty() { "all within tolerance".into() } else { format!("{} FAILED", failures.len()) };
-    println!("{name}: {}, {result}", counted(report.checks.len(), "tensor"));
+    let mut lines = vec![format!("{name}: {}, {result}", counted(report.checks.len(), "tensor"))];
     if let Some(worst) = report.checks.iter().max_by(|one, other| one.ratio().total_cmp(&other.ratio())) {
-        println!("  worst: {}", describe(worst));
+        lines.push(format!("  worst: {}", describe(worst)));
     }
     for check in failures.iter().take(MAX_FAILURES) {
-        println!("  FAILED: {}", describe(check));
+        lines.push(format!("  FAILED: {}", describe(check)));
     }
     if failures.len() > MAX_FAILURES {
-        println!("  … and {} more", failures.len() - MAX_FAILURES);
+        lines.push(format!("  … and {} more", failures.len() - MAX_FAILURES));
     }
     if !report.not_covered.is_empty() {
-        println!("  not covered, {}: {}", counted(report.not_covered.len(), "key"), report.not_covered.join(", "));
+        lines.push(format!(
+            "  not covered, {}: {}",
+            counted(report.not_covered.len(), "key"),
+            report.not_covered.join(", ")
+        ));
     }
-    failures.len()
+    (lines, failures.len())
 }
 
 fn describe(check: &Check) -> String {
