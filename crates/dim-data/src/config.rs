@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::source::check_size;
 use crate::sources::{
     Cifar10, Cifar10Config, FashionMnist, FashionMnistConfig, Folder, FolderConfig, OpenMoji, OpenMojiConfig,
+    WebDataset, WebDatasetConfig,
 };
 use crate::{DataError, ImageSource};
 
-/// A source of images and its options; `source` says which: `source = "openmoji"`, `"fashion_mnist"`, `"cifar10"` or
-/// `"folder"`.
+/// A source of images and its options; `source` says which: `source = "openmoji"`, `"fashion_mnist"`, `"cifar10"`,
+/// `"folder"` or `"webdataset"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum DataConfig {
@@ -25,6 +26,9 @@ pub enum DataConfig {
     Cifar10(Cifar10Config),
     /// Folders of images, classes = subfolders.
     Folder(FolderConfig),
+    /// Tar files in the layout of WebDataset.
+    #[serde(rename = "webdataset")]
+    WebDataset(WebDatasetConfig),
 }
 
 /// The part of a data set that its authors set aside for training or for testing.
@@ -47,6 +51,7 @@ impl DataConfig {
             Self::FashionMnist(config) => &config.path,
             Self::Cifar10(config) => &config.path,
             Self::Folder(config) => &config.path,
+            Self::WebDataset(config) => &config.path,
         }
     }
 
@@ -91,6 +96,7 @@ pub fn open(config: &DataConfig, image_size: usize) -> Result<Arc<dyn ImageSourc
         DataConfig::FashionMnist(config) => Arc::new(FashionMnist::open(config)?),
         DataConfig::Cifar10(config) => Arc::new(Cifar10::open(config)?),
         DataConfig::Folder(config) => Arc::new(Folder::open(config)?),
+        DataConfig::WebDataset(config) => Arc::new(WebDataset::open(config)?),
     })
 }
 
@@ -141,6 +147,11 @@ mod tests {
             DataConfig::FashionMnist(FashionMnistConfig { path: "d".into(), split: Split::Test, rgb: true }),
             DataConfig::Cifar10(Cifar10Config { path: "d".into(), split: Split::Test }),
             DataConfig::Folder(FolderConfig { path: "d".into() }),
+            DataConfig::WebDataset(WebDatasetConfig {
+                path: "d".into(),
+                json_key: Some("label".into()),
+                class_names: Some("names.txt".into()),
+            }),
         ];
         for config in configs {
             assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);

@@ -5,11 +5,13 @@ mod fashion_mnist;
 mod folder;
 pub mod idx;
 mod openmoji;
+mod webdataset;
 
 pub use cifar10::{Cifar10, Cifar10Config};
 pub use fashion_mnist::{FashionMnist, FashionMnistConfig};
 pub use folder::{Folder, FolderConfig};
 pub use openmoji::{ClassBy, OpenMoji, OpenMojiConfig};
+pub use webdataset::{WebDataset, WebDatasetConfig};
 
 use std::fs;
 use std::path::Path;
