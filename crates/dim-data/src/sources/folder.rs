@@ -100,7 +100,7 @@ impl Folder {
 }
 
 /// Calls `visit` with every file below a folder, in the order of their names, which does not depend on the file system.
-fn collect(folder: &Path, visit: &mut dyn FnMut(&Path)) -> Result<(), DataError> {
+pub(super) fn collect(folder: &Path, visit: &mut dyn FnMut(&Path)) -> Result<(), DataError> {
     let (folders, files) = list(folder)?;
     files.iter().for_each(|path| visit(path));
     folders.iter().try_for_each(|folder| collect(folder, visit))
@@ -133,7 +133,7 @@ fn is_image(path: &Path) -> bool {
 }
 
 /// What a folder holds in place of images, for a message.
-fn described(files: &[PathBuf]) -> String {
+pub(super) fn described(files: &[PathBuf]) -> String {
     match files {
         [] => "no file".into(),
         [only] => format!("only {}", only.display()),

@@ -2,6 +2,7 @@
 
 mod cifar10;
 mod fashion_mnist;
+mod features;
 mod folder;
 pub mod idx;
 mod openmoji;
@@ -9,6 +10,7 @@ mod webdataset;
 
 pub use cifar10::{Cifar10, Cifar10Config};
 pub use fashion_mnist::{FashionMnist, FashionMnistConfig};
+pub use features::{Features, FeaturesConfig};
 pub use folder::{Folder, FolderConfig};
 pub use openmoji::{ClassBy, OpenMoji, OpenMojiConfig};
 pub use webdataset::{WebDataset, WebDatasetConfig};

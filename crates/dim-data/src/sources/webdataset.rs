@@ -363,7 +363,10 @@ mod tests {
         };
         assert_eq!(WebDataset::open(&config(Some("kind"))).unwrap().classes(), ["cat", "dog"]);
         let error = WebDataset::open(&config(None)).unwrap_err().to_string();
-        assert!(error.contains("names.txt: expected a line for each of the classes 0 to 7, found 2 line(s)"), "{error}");
+        assert!(
+            error.contains("names.txt: expected a line for each of the classes 0 to 7, found 2 line(s)"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -378,7 +381,9 @@ mod tests {
     fn what_is_wrong_is_told_with_file_and_member() {
         let image = png(1);
         let some = tar(&[("a.png", &image), ("a.cls", b"1"), ("b.png", &image)]);
-        assert!(failure(&[("0.tar", &some)]).contains("0.tar: expected a class for every image, found none beside b.png"));
+        assert!(
+            failure(&[("0.tar", &some)]).contains("0.tar: expected a class for every image, found none beside b.png")
+        );
         let words = tar(&[("a.png", &image), ("a.cls", b"cat")]);
         assert!(failure(&[("0.tar", &words)]).contains("expected a class from 0 in a.cls, found \"cat\""));
         let negative = tar(&[("a.png", &image), ("a.json", b"{\"label\": -1}")]);
