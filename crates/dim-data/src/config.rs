@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::check_size;
 use crate::latents::{Latents, LatentsConfig};
+use crate::source::check_size;
 use crate::sources::{
     Cifar10, Cifar10Config, FashionMnist, FashionMnistConfig, Features, FeaturesConfig, Folder, FolderConfig, OpenMoji,
     OpenMojiConfig, WebDataset, WebDatasetConfig,

@@ -28,6 +28,11 @@ pub trait Source: Send + Sync {
         true
     }
 
+    /// A number that is another one when the data are others, where they tell.
+    fn fingerprint(&self) -> Option<u32> {
+        None
+    }
+
     /// What to call example `index` in a message.
     fn name(&self, index: usize) -> String;
 

@@ -25,6 +25,7 @@ pub struct LatentsConfig {
 #[derive(Debug)]
 pub struct Latents {
     index: Index,
+    fingerprint: u32,
     heads: Vec<Head>,
     /// Images in all shards before each.
     before: Vec<usize>,
@@ -41,6 +42,7 @@ impl Latents {
     pub fn open(config: &LatentsConfig) -> Result<Self, DataError> {
         let path = &config.path;
         let index = read_index(path)?;
+        let fingerprint = index.shards.iter().fold(0, |sum, shard| crc32c::crc32c_append(sum, &shard.crc32c.to_le_bytes()));
         let files: Vec<PathBuf> = index.shards.iter().map(|shard| path.join(&shard.file)).collect();
         let heads: Vec<Head> = files
             .par_iter()
@@ -61,7 +63,7 @@ impl Latents {
         if index.skipped > 0 {
             notes.push(format!("{} image(s) could not be read when the latents were made", index.skipped));
         }
-        Ok(Self { index, heads, before, files, notes })
+        Ok(Self { index, fingerprint, heads, before, files, notes })
     }
 
     /// What is encoded, how, and how its channels vary.
@@ -110,6 +112,11 @@ impl Source for Latents {
 
     fn can_mirror(&self) -> bool {
         self.encoding().mirrored
+    }
+
+    /// A checksum over those of all images.
+    fn fingerprint(&self) -> Option<u32> {
+        Some(self.fingerprint)
     }
 
     fn name(&self, index: usize) -> String {

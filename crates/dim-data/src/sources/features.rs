@@ -19,6 +19,8 @@ use super::check_folder;
 use super::folder::{collect, described};
 use crate::{DataError, Source};
 
+/// Bounds of the logarithm of a latent's variance; the files hold what the encoder gave, before it is bounded.
+const LOG_VARIANCE: (f32, f32) = (-30.0, 20.0);
 const EXPECTED: &str = "moments as the authors' scripts leave them: {i}.npy.npz with z and label, or .npy files";
 const MEND: &str = "check `path`; files that hold Python objects are read once in Python and saved with np.savez(name, z=z, label=label)";
 
@@ -198,8 +200,11 @@ fn member(archive: &[u8], name: &str) -> Result<Vec<u8>, String> {
     Err(format!("it has no `{name}`"))
 }
 
+/// A NumPy file whose header has been read, the letter of its numbers' kind and their width in bytes.
+type Npy<'a> = (NpyFile<Cursor<&'a [u8]>>, char, u64);
+
 /// The header of a NumPy file and what follows it.
-fn npy(bytes: &[u8]) -> Result<(NpyFile<Cursor<&[u8]>>, char, u64), String> {
+fn npy(bytes: &[u8]) -> Result<Npy<'_>, String> {
     let file = NpyFile::new(Cursor::new(bytes)).map_err(|error| format!("it is no NumPy file ({error})"))?;
     let kind = match file.dtype() {
         npyz::DType::Plain(kind) => kind,
@@ -222,7 +227,11 @@ fn array(bytes: &[u8]) -> Result<Array, String> {
     };
     let limit = bytes.len() as u64;
     if [channels, rows, columns].iter().any(|&side| side == 0 || side > limit) || file.order() != Order::C {
-        return Err(format!("it has the shape {:?} in {:?} order, expected rows after rows", file.shape(), file.order()));
+        return Err(format!(
+            "it has the shape {:?} in {:?} order, expected rows after rows",
+            file.shape(),
+            file.order()
+        ));
     }
     let shape = [channels as usize, rows as usize, columns as usize];
     let values = match (letter, width) {
@@ -297,6 +306,8 @@ impl Source for Features {
             return Err(broken(format!("its moments are {:?}, those of the first file {:?}", array.shape, self.shape)));
         }
         out.copy_from_slice(&array.values);
+        let (_, log_variances) = out.split_at_mut(out.len() / 2);
+        log_variances.iter_mut().for_each(|value| *value = value.clamp(LOG_VARIANCE.0, LOG_VARIANCE.1));
         Ok(array.class)
     }
 

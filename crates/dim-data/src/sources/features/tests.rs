@@ -61,7 +61,9 @@ fn load(features: &Features, index: usize) -> Result<(f32, usize), DataError> {
     let mut out = vec![f32::NAN; 36];
     let class = features.write(index, 3, false, &mut out)?;
     let start = out[0];
-    assert!(out.iter().enumerate().all(|(place, value)| *value == start + place as f32));
+    // The second half are logarithms of variances, which have bounds.
+    let expected = |place: usize| if place < 18 { start + place as f32 } else { (start + place as f32).min(20.0) };
+    assert!(out.iter().enumerate().all(|(place, value)| *value == expected(place)));
     Ok((start, class))
 }
 
@@ -100,7 +102,7 @@ fn arrays_have_their_class_in_their_name() {
     assert_eq!(found, [(3.0, 0), (1.0, 1), (7.0, 0)]);
 
     let folder = tempfile::tempdir().unwrap();
-    [9, 10].map(|number| put(&folder, &format!("{number}.npy"), &moments(number as f32)));
+    [9, 10].iter().for_each(|number| put(&folder, &format!("{number}.npy"), &moments(*number as f32)));
     let features = open(&folder, 1000).unwrap();
     assert_eq!((features.classes().len(), load(&features, 1).unwrap()), (1, (10.0, 0)));
 }
@@ -116,7 +118,7 @@ fn what_is_no_moments_is_told_by_file() {
     let header = scalar(0)[..10].to_vec();
     let pickled = [&header, &objects[objects.len() - 126..]].concat();
     let error = failure("0.npy", &pickled);
-    assert!(error.contains("Python objects") || error.contains("no NumPy file"), "{error}");
+    assert!(error.contains("0.npy: cannot be read: it holds Python objects"), "{error}");
     assert!(failure("0.npy", &scalar(1)).contains("it has the shape [], expected [channel, row, column]"));
     assert!(failure("0.npy", b"text").contains("0.npy: cannot be read: it is no NumPy file"));
     assert!(failure("0.npz", &npz(&[("z.npy", &moments(0.0))], false)).contains("it has no `label.npy`"));
