@@ -42,7 +42,8 @@ impl Latents {
     pub fn open(config: &LatentsConfig) -> Result<Self, DataError> {
         let path = &config.path;
         let index = read_index(path)?;
-        let fingerprint = index.shards.iter().fold(0, |sum, shard| crc32c::crc32c_append(sum, &shard.crc32c.to_le_bytes()));
+        let fingerprint =
+            index.shards.iter().fold(0, |sum, shard| crc32c::crc32c_append(sum, &shard.crc32c.to_le_bytes()));
         let files: Vec<PathBuf> = index.shards.iter().map(|shard| path.join(&shard.file)).collect();
         let heads: Vec<Head> = files
             .par_iter()

@@ -1,11 +1,8 @@
 //! `dim-trainer train`: from a configuration to a trained network, in one sitting or several.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
-use dim_data::ImageSource;
-use dim_model::BackboneConfig;
 use dim_model::weights::WeightFile;
 
 use crate::cli::{TrainArgs, Which};
@@ -16,8 +13,8 @@ use crate::files;
 use crate::format::thousands;
 use crate::run_folder::RunFolder;
 use crate::snapshot;
-use crate::train::checkpoint::{self, DataSummary};
-use crate::train::{Here, Outcome, Session, Start, TrainState, resume, train};
+use crate::train::checkpoint;
+use crate::train::{Data, Here, Outcome, Session, Start, TrainState, resume, train};
 
 pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
     let run = RunFolder::new(folder(&arguments));
@@ -25,7 +22,7 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
     let compute = Compute::start(arguments.compute, config.train.threads)?;
     config.train.threads = Some(compute.threads);
     let precision = compute.precision(config.train.precision)?;
-    let source = open_data(&config)?;
+    let data = Data::open(&config, compute.device, precision)?;
 
     if arguments.resume.is_none() && !arguments.overwrite {
         run.refuse_existing()?;
@@ -33,8 +30,7 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
     let mut state = TrainState::zeros(&config, compute.device, precision)?;
     let start = match arguments.resume {
         Some(which) => {
-            let here =
-                Here { config: &config, data: &DataSummary::of(&*source), accept_changes: arguments.accept_changes };
+            let here = Here { config: &config, data: &data.summary(), accept_changes: arguments.accept_changes };
             resume(&run, which == Which::Older, &here, &mut state)?;
             Start::Resumed
         }
@@ -55,12 +51,12 @@ pub(super) fn run(arguments: TrainArgs) -> Result<u8, TrainerError> {
     eprintln!(
         "{} parameters, {} images of {} classes, on {}; run folder {}",
         thousands(state.network.parameters().iter().map(|(spec, _)| spec.elements() as u64).sum()),
-        thousands(source.len() as u64),
-        source.classes().len(),
+        thousands(data.source().len() as u64),
+        data.source().classes().len(),
         compute.describe(),
         run.path().display()
     );
-    let mut session = Session::new(config, run.clone(), state, source, start)?;
+    let mut session = Session::new(config, run.clone(), state, data, start)?;
     session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));
     match train(&mut session)? {
         Outcome::Finished => {
@@ -119,25 +115,4 @@ fn note_other_diffusion(path: &Path, config: &Config) -> Result<(), TrainerError
         }
     }
     Ok(())
-}
-
-fn open_data(config: &Config) -> Result<Arc<dyn ImageSource>, TrainerError> {
-    if config.autoencoder.is_some() {
-        let (size, data) = (config.model.image_size(), config.data_size());
-        return Err(TrainerError::Unsupported(format!(
-            "this configuration trains on {size} x {size} latents of {data} x {data} images, and turning pixels into latents is not available yet; \
-             without the section [autoencoder] the network trains on images of {size} x {size} pixels"
-        )));
-    }
-    let source = dim_data::open(&config.data, config.model.image_size())?;
-    for note in source.notes() {
-        eprintln!("note: {note}");
-    }
-    let (found, known) = (source.classes().len(), config.model.classes());
-    if found > known && !config.unconditional() {
-        let problem =
-            format!("`model.classes` must be at least {found}, the number of classes of the data, got {known}");
-        return Err(TrainerError::ConfigValues { origin: "with these data".to_owned(), problems: vec![problem] });
-    }
-    Ok(source)
 }

@@ -4,6 +4,7 @@
 //! stopped and resumed gives the bits of one that was not.
 
 pub mod checkpoint;
+mod data;
 mod gradients;
 mod initial_weights;
 mod log;
@@ -16,6 +17,7 @@ mod stop;
 mod tensorboard;
 mod window;
 
+pub use data::Data;
 pub use gradients::Loss;
 pub use log::{JsonLog, Record};
 pub use r#loop::{Outcome, train};

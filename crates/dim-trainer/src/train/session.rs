@@ -4,12 +4,13 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use dim_data::{ImageSource, Loader, LoaderConfig, Order};
+use dim_data::{Loader, LoaderConfig, Order};
 use dim_diffusion::objective::Objective;
 use dim_model::BackboneConfig;
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
+use super::data::Data;
 use super::gradients::Loss;
 use super::log::JsonLog;
 use super::progress::Display;
@@ -50,7 +51,8 @@ pub struct Session {
     /// When the session ends even if images are left.
     pub deadline: Option<Instant>,
     run: RunFolder,
-    data: DataSummary,
+    data: Data,
+    summary: DataSummary,
     loader: Loader,
     log: JsonLog,
     events: EventFile,
@@ -59,7 +61,7 @@ pub struct Session {
 
 /// A batch on the device.
 pub struct DeviceBatch {
-    /// `[image, channel, row, column]` in [-1, 1].
+    /// `[image, channel, row, column]`: pixels in [-1, 1], or scaled latents.
     pub images: Tensor,
     /// `[image]`, i64, on the CPU, where labels are dropped; `None` for a network without classes.
     pub class: Option<Tensor>,
@@ -74,7 +76,7 @@ impl Session {
         config: Config,
         run: RunFolder,
         state: TrainState,
-        source: std::sync::Arc<dyn ImageSource>,
+        data: Data,
         start: Start,
     ) -> Result<Self, TrainerError> {
         let images_seen = state.images_seen;
@@ -83,9 +85,9 @@ impl Session {
             Start::Resumed => JsonLog::resume(&run.log(), images_seen)?,
         };
         let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
-        let data = DataSummary::of(&*source);
-        let order = Order::new(config.train.seed, source.len())?;
-        let loader = Loader::new(source, order, loader_config(&config, images_seen))?;
+        let order = Order::new(config.train.seed, data.source().len())?;
+        let source = std::sync::Arc::clone(data.source());
+        let loader = Loader::over(source, order, loader_config(&config, data.size(), images_seen))?;
         let null_class = config.model.null_class().and_then(|class| i64::try_from(class).ok());
         Ok(Self {
             loss: Loss {
@@ -101,6 +103,7 @@ impl Session {
             config,
             run,
             state,
+            summary: data.summary(),
             data,
             loader,
             log,
@@ -123,7 +126,7 @@ impl Session {
         let shape = [batch.len(), batch.channels, batch.size, batch.size].map(|size| size as i64);
         let images = Tensor::f_from_slice(&batch.images)?.f_view(shape)?;
         let class = if self.config.unconditional() { None } else { Some(Tensor::f_from_slice(&batch.classes)?) };
-        let images = images.f_to_device(self.device())?;
+        let images = self.data.inputs(images.f_to_device(self.device())?, batch.first)?;
         Ok(DeviceBatch { images, class })
     }
 
@@ -158,14 +161,18 @@ impl Session {
         Ok(())
     }
 
-    /// Draws the grid of samples with the moving average of the weights; the same noise every time.
+    /// Draws the grid of samples with the moving average of the weights; the same noise every time. Latents that nothing can decode are
+    /// not drawn.
     ///
     /// # Errors
     /// [`TrainerError::Diffusion`], [`TrainerError::Write`].
     pub fn draw_samples(&mut self) -> Result<(), TrainerError> {
+        if !self.data.has_pictures() {
+            return Ok(());
+        }
         let sample = &self.config.sample;
         let count = sample.rows * sample.columns;
-        let classes: Vec<i64> = (0..self.data.classes.len() as i64).collect();
+        let classes: Vec<i64> = (0..self.summary.classes.len() as i64).collect();
         let request = Request {
             count,
             classes: (!self.config.unconditional()).then(|| cycle_classes(&classes, count)),
@@ -191,7 +198,7 @@ impl Session {
         if stopped {
             return Ok(()); // the loop ends after the next step; a picture is not worth the wait
         }
-        let picture = grid(&images?, sample.columns)?;
+        let picture = grid(&self.data.pictures(images?)?, sample.columns)?;
         let path = self.run.samples(self.state.images_seen);
         files::write_bytes_atomically(&path, &picture.png)?;
         self.events.picture(self.state.images_seen, "samples", &picture)?;
@@ -204,7 +211,7 @@ impl Session {
     /// # Errors
     /// [`TrainerError::Write`]; older checkpoints are then untouched.
     pub fn save_checkpoint(&mut self) -> Result<PathBuf, TrainerError> {
-        let path = checkpoint::save(&self.run, &self.state, &self.config, &self.data)?;
+        let path = checkpoint::save(&self.run, &self.state, &self.config, &self.summary)?;
         self.display.note(&format!("checkpoint: {}", path.display()));
         Ok(path)
     }
@@ -215,7 +222,7 @@ impl Session {
     /// [`TrainerError::Write`], [`TrainerError::Weights`].
     pub fn save_snapshot(&mut self) -> Result<PathBuf, TrainerError> {
         let path = self.run.snapshot(self.state.images_seen);
-        snapshot::save(&path, &self.state, &self.config, &self.data.classes)?;
+        snapshot::save(&path, &self.state, &self.config, &self.summary.classes)?;
         self.display.note(&format!("snapshot: {}", path.display()));
         Ok(path)
     }
@@ -233,7 +240,7 @@ impl Session {
             images_seen: self.state.images_seen,
             step,
             config: &self.config,
-            classes: &self.data.classes,
+            classes: &self.summary.classes,
         };
         let path = ema::snapshot::save(&self.run, averages, self.state.network.parameters(), &moment)?;
         self.display.note(&format!("averages: {}", path.display()));
@@ -272,10 +279,10 @@ impl Session {
     }
 }
 
-fn loader_config(config: &Config, images_seen: u64) -> LoaderConfig {
+fn loader_config(config: &Config, size: usize, images_seen: u64) -> LoaderConfig {
     LoaderConfig {
         batch_size: config.train.batch_size,
-        size: config.model.image_size(),
+        size,
         first: images_seen,
         flip_seed: config.train.random_flip.then_some(config.train.seed),
         max_broken_files: config.train.max_broken_files,
