@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::latents::{Latents, LatentsConfig};
 use crate::source::check_size;
 use crate::sources::{
-    Cifar10, Cifar10Config, FashionMnist, FashionMnistConfig, Folder, FolderConfig, OpenMoji, OpenMojiConfig,
+    Cifar10, Cifar10Config, FashionMnist, FashionMnistConfig, Features, FeaturesConfig, Folder, FolderConfig, OpenMoji,
+    OpenMojiConfig, WebDataset, WebDatasetConfig,
 };
-use crate::{DataError, ImageSource};
+use crate::{DataError, ImageSource, Pixels, Source};
 
-/// A source of images and its options; `source` says which: `source = "openmoji"`, `"fashion_mnist"`, `"cifar10"` or
-/// `"folder"`.
+/// A source of images, or of latents, and its options; `source` says which: `source = "openmoji"`, `"fashion_mnist"`, `"cifar10"`,
+/// `"folder"` or `"webdataset"`; of latents `"latents"` or `"features"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum DataConfig {
@@ -25,6 +27,13 @@ pub enum DataConfig {
     Cifar10(Cifar10Config),
     /// Folders of images, classes = subfolders.
     Folder(FolderConfig),
+    /// Tar files in the layout of WebDataset.
+    #[serde(rename = "webdataset")]
+    WebDataset(WebDatasetConfig),
+    /// Latents in shards, as `dim-trainer encode` makes them.
+    Latents(LatentsConfig),
+    /// Latents in a folder of NumPy files, as the authors' scripts leave them.
+    Features(FeaturesConfig),
 }
 
 /// The part of a data set that its authors set aside for training or for testing.
@@ -47,10 +56,19 @@ impl DataConfig {
             Self::FashionMnist(config) => &config.path,
             Self::Cifar10(config) => &config.path,
             Self::Folder(config) => &config.path,
+            Self::WebDataset(config) => &config.path,
+            Self::Latents(config) => &config.path,
+            Self::Features(config) => &config.path,
         }
     }
 
-    /// Channels of the images: 1 or 3.
+    /// Whether these are latents, not images.
+    #[must_use]
+    pub fn is_latents(&self) -> bool {
+        matches!(self, Self::Latents(_) | Self::Features(_))
+    }
+
+    /// Channels of the images: 1 or 3. Latents have their own number, which stands in their files.
     #[must_use]
     pub fn channels(&self) -> usize {
         match self {
@@ -82,7 +100,8 @@ impl DataConfig {
 ///
 /// # Errors
 ///
-/// [`DataError::Argument`] if `image_size` is 0 or above 16384, [`DataError::InvalidConfig`], and what the source says.
+/// [`DataError::Argument`] if `image_size` is 0 or above 16384, [`DataError::InvalidConfig`], [`DataError::WrongContents`] if these are
+/// latents, and what the source says.
 pub fn open(config: &DataConfig, image_size: usize) -> Result<Arc<dyn ImageSource>, DataError> {
     check_size(image_size)?;
     config.validate()?;
@@ -91,6 +110,30 @@ pub fn open(config: &DataConfig, image_size: usize) -> Result<Arc<dyn ImageSourc
         DataConfig::FashionMnist(config) => Arc::new(FashionMnist::open(config)?),
         DataConfig::Cifar10(config) => Arc::new(Cifar10::open(config)?),
         DataConfig::Folder(config) => Arc::new(Folder::open(config)?),
+        DataConfig::WebDataset(config) => Arc::new(WebDataset::open(config)?),
+        DataConfig::Latents(_) | DataConfig::Features(_) => {
+            return Err(DataError::WrongContents {
+                path: config.path().to_owned(),
+                expected: "a source of images".into(),
+                found: "one of latents".into(),
+                mend: "name the images that they were made of in [data]",
+            });
+        }
+    })
+}
+
+/// Opens a source of images as [`open`] does, or one of latents, for the loader.
+///
+/// # Errors
+///
+/// As [`open`], but for latents.
+pub fn open_any(config: &DataConfig, image_size: usize) -> Result<Arc<dyn Source>, DataError> {
+    check_size(image_size)?;
+    config.validate()?;
+    Ok(match config {
+        DataConfig::Latents(config) => Arc::new(Latents::open(config)?),
+        DataConfig::Features(config) => Arc::new(Features::open(config)?),
+        images => Arc::new(Pixels(open(images, image_size)?)),
     })
 }
 
@@ -141,6 +184,13 @@ mod tests {
             DataConfig::FashionMnist(FashionMnistConfig { path: "d".into(), split: Split::Test, rgb: true }),
             DataConfig::Cifar10(Cifar10Config { path: "d".into(), split: Split::Test }),
             DataConfig::Folder(FolderConfig { path: "d".into() }),
+            DataConfig::WebDataset(WebDatasetConfig {
+                path: "d".into(),
+                json_key: Some("label".into()),
+                class_names: Some("names.txt".into()),
+            }),
+            DataConfig::Latents(LatentsConfig { path: "d".into() }),
+            DataConfig::Features(FeaturesConfig { path: "d".into(), classes: 10 }),
         ];
         for config in configs {
             assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);

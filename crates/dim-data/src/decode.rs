@@ -15,11 +15,12 @@ use crate::{DataError, Image};
 /// The content decides about the format, not the name: ImageNet has PNG files that are named `.JPEG`. Orientation tags of
 /// cameras are not applied, as nobody in this field applies them.
 pub(crate) fn decode_file(path: &Path) -> Result<Image, DataError> {
-    let image = fs::read(path).map_err(|error| error.to_string()).and_then(|bytes| decode(&bytes));
+    let image = fs::read(path).map_err(|error| error.to_string()).and_then(|bytes| decode_bytes(&bytes));
     image.map_err(|reason| DataError::BrokenImage { path: path.to_owned(), reason })
 }
 
-fn decode(bytes: &[u8]) -> Result<Image, String> {
+/// As [`decode_file`], from the bytes of a file; the error is the reason alone.
+pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<Image, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
@@ -105,7 +106,7 @@ mod tests {
         let image = RgbaImage::from_fn(3, 1, |x, _| Rgba(pixels[x as usize]));
         // 51 / 255 is a fifth: 0.2 * value + 0.8 * 255.
         let expected = [10, 20, 30, 255, 255, 255, 204, 224, 255];
-        assert_eq!(decode(&encoded(image, ImageFormat::Png)).unwrap().pixels(), expected);
+        assert_eq!(decode_bytes(&encoded(image, ImageFormat::Png)).unwrap().pixels(), expected);
     }
 
     #[test]
@@ -120,9 +121,9 @@ mod tests {
     #[test]
     fn grey_and_sixteen_bit_images_become_rgb() {
         let grey = ImageBuffer::from_pixel(2, 1, Luma([9_u8]));
-        assert_eq!(decode(&encoded(grey, ImageFormat::Png)).unwrap().pixels(), [9; 6]);
+        assert_eq!(decode_bytes(&encoded(grey, ImageFormat::Png)).unwrap().pixels(), [9; 6]);
         let deep = ImageBuffer::from_pixel(1, 1, Rgb([0_u16, 0x8080, 0xFFFF]));
-        assert_eq!(decode(&encoded(deep, ImageFormat::Png)).unwrap().pixels(), [0, 128, 255]);
+        assert_eq!(decode_bytes(&encoded(deep, ImageFormat::Png)).unwrap().pixels(), [0, 128, 255]);
     }
 
     #[test]
@@ -130,10 +131,10 @@ mod tests {
         let image = RgbImage::from_fn(24, 24, |x, y| Rgb([(x * 6) as u8, (y * 6) as u8, (x * y) as u8]));
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Bmp] {
             let bytes = encoded(image.clone(), format);
-            let whole = decode(&bytes).unwrap();
+            let whole = decode_bytes(&bytes).unwrap();
             for length in 0..bytes.len() {
                 // The end marker of a PNG (12 bytes) and the padding of a WebP are no part of the picture.
-                if let Ok(image) = decode(&bytes[..length]) {
+                if let Ok(image) = decode_bytes(&bytes[..length]) {
                     assert!(length + 12 >= bytes.len(), "{format:?} cut to {length} of {} bytes is read", bytes.len());
                     assert_eq!(image, whole, "{format:?} cut to {length} of {} bytes", bytes.len());
                 }
@@ -146,15 +147,15 @@ mod tests {
         let plain = encoded(RgbImage::from_pixel(16, 16, Rgb([90; 3])), ImageFormat::Jpeg);
         let preview = [&[0xFF, 0xE1], &(plain.len() as u16 + 2).to_be_bytes()[..], &plain].concat();
         let with_preview = [&plain[..2], &preview, &plain[2..]].concat();
-        assert!(decode(&with_preview).is_ok());
-        let error = decode(&with_preview[..with_preview.len() - 2]).unwrap_err();
+        assert!(decode_bytes(&with_preview).is_ok());
+        let error = decode_bytes(&with_preview[..with_preview.len() - 2]).unwrap_err();
         assert_eq!(error, "the JPEG ends before its end marker (it is truncated)");
     }
 
     #[test]
     fn what_is_no_image_is_told_so() {
-        assert_eq!(decode(b"").unwrap_err(), "the file is empty");
-        assert_eq!(decode(b"GIF89a, or text").unwrap_err(), "neither PNG, JPEG, WebP nor BMP");
+        assert_eq!(decode_bytes(b"").unwrap_err(), "the file is empty");
+        assert_eq!(decode_bytes(b"GIF89a, or text").unwrap_err(), "neither PNG, JPEG, WebP nor BMP");
         let error = decode_file(Path::new("/nowhere/a.png")).unwrap_err().to_string();
         assert!(error.starts_with("/nowhere/a.png: cannot be read as an image: No such file"), "{error}");
     }

@@ -153,6 +153,28 @@ pub enum DataError {
         reason: String,
     },
 
+    /// One example of a file that holds many, or that is no image, cannot be read.
+    #[error("{path}: cannot be read: {reason}")]
+    BrokenRecord {
+        /// The file, and the place in it.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A file or folder holds something else than it should.
+    #[error("{path}: expected {expected}, found {found}. Mend: {mend}")]
+    WrongContents {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it should hold.
+        expected: String,
+        /// What it holds instead.
+        found: String,
+        /// What to do about it.
+        mend: &'static str,
+    },
+
     /// More images are broken than the loader was told to bear, or all of them.
     #[error("{} of {images} images cannot be read (max_broken_files = {limit}):{}\nMend: repair or remove them, or raise max_broken_files", files.len(), bullets(files))]
     TooManyBroken {

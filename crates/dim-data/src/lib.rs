@@ -1,9 +1,11 @@
-//! Images on the host: sources, transforms, a resumable order and a prefetching loader. No tensor library.
+//! Images and latents on the host: sources, transforms, a resumable order and a prefetching loader. No tensor library.
 //!
 //! Data flows one way:
 //!
 //! ```text
-//! DataConfig ──open──▶ ImageSource ──Order, workers, transform──▶ Loader ──▶ Batch ──▶ (a tensor, elsewhere)
+//! DataConfig ──open──▶ ImageSource ──transform──▶ Source ──Order, workers──▶ Loader ──▶ Batch ──▶ (a tensor, elsewhere)
+//!                          │                        ▲
+//!                          └──Pass──▶ (encoder, elsewhere) ──▶ latents on disk
 //! ```
 //!
 //! What a run sees is a function of the files, the seed and `images_seen`, the number of images that the run has
@@ -35,16 +37,20 @@ mod config;
 mod decode;
 mod error;
 mod image;
+pub mod latents;
 mod loader;
 mod mix;
 mod order;
+mod pass;
+mod read_at;
 mod source;
 pub mod sources;
 pub mod transform;
 
-pub use config::{DataConfig, Split, open};
+pub use config::{DataConfig, Split, open, open_any};
 pub use error::{BrokenFile, DataError};
 pub use image::{Image, Sample};
 pub use loader::{Batch, Loader, LoaderConfig};
 pub use order::Order;
-pub use source::ImageSource;
+pub use pass::{Pass, PassBatch, PassConfig};
+pub use source::{ImageSource, Pixels, Source};

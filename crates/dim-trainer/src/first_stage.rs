@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use dim_model::weights::{self, DiffusersFolder, WeightFile};
 use dim_model::{Autoencoder, AutoencoderConfig, Moments, Precision, Tiling};
 use dim_torch::Parameters;
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::config;
 use crate::error::TrainerError;
@@ -59,6 +59,23 @@ impl FirstStage {
     /// The file that its weights were read from.
     pub fn weights(&self) -> &Path {
         &self.weights
+    }
+
+    /// CRC-32C of its weights as f32, in the order of their specifications, as eight digits: the same whatever file they came from.
+    ///
+    /// # Errors
+    /// [`TrainerError::Libtorch`]: out of memory.
+    pub fn fingerprint(&self) -> Result<String, TrainerError> {
+        let mut sum = 0;
+        let mut bytes = Vec::new();
+        for (_, tensor) in self.autoencoder.parameters().iter() {
+            let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape([-1])?;
+            let flat = flat.f_view_dtype(Kind::Uint8)?;
+            bytes.resize(flat.numel(), 0);
+            flat.f_copy_data_u8(&mut bytes, flat.numel())?;
+            sum = crc32c::crc32c_append(sum, &bytes);
+        }
+        Ok(format!("{sum:08x}"))
     }
 
     /// Pictures of `latents`, `[image, latent channel, row, column]` as the network draws them: `[image, channel, row, column]` in
@@ -156,10 +173,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::BTreeMap;
 
-    use dim_model::weights::{Naming, save_parameters};
-    use tch::Kind;
-
     use super::*;
+    use dim_model::weights::{Naming, save_parameters};
 
     fn sizes() -> AutoencoderConfig {
         AutoencoderConfig { channel_mult: vec![1, 1], ..AutoencoderConfig::tiny() }

@@ -239,11 +239,11 @@ fn full_disk_leaves_the_old_checkpoints() {
 }
 
 #[test]
-fn training_on_latents_is_not_available_yet_and_says_so() {
+fn training_on_latents_of_images_needs_the_autoencoders_weights() {
     let place = Place::new();
     place.fails(
         &train_with(&["autoencoder.kind=kl_f8", "model.in_channels=4"]),
-        1,
-        &["latents", "not available yet", "[autoencoder]"],
+        2,
+        &["`autoencoder.weights` is missing", "8 x 8 latents of 64 x 64 images", "dim-trainer encode"],
     );
 }

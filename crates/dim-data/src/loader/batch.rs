@@ -7,11 +7,11 @@ use crate::BrokenFile;
 pub struct Batch {
     /// Images that the run had seen when the batch began.
     pub first: u64,
-    /// Side of the square images in pixels.
+    /// Side of the square images in pixels, or of latents.
     pub size: usize,
-    /// Channels of the images: 1 or 3.
+    /// Channels of the images, 1 or 3; of latents, means and logarithms of variances together.
     pub channels: usize,
-    /// Pixels in [-1, 1], `[image, channel, row, column]`.
+    /// Pixels in [-1, 1], or moments of latents, `[image, channel, row, column]`.
     pub images: Vec<f32>,
     /// Class of each image.
     pub classes: Vec<i64>,

@@ -16,14 +16,14 @@ pub use batch::Batch;
 
 use self::recipe::Recipe;
 use crate::source::check_size;
-use crate::{DataError, ImageSource, Order};
+use crate::{DataError, ImageSource, Order, Pixels, Source};
 
 /// How batches are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoaderConfig {
     /// Images in a batch.
     pub batch_size: usize,
-    /// Side of the square images in pixels.
+    /// Side of the square images in pixels, or of latents.
     pub size: usize,
     /// Images that the run has seen already: 0, or what a checkpoint says.
     pub first: u64,
@@ -88,14 +88,30 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts the workers.
+    /// Starts the workers over a source of images.
     ///
     /// # Errors
     ///
-    /// [`DataError::Argument`] if a number of the configuration is 0 or `order` is for another number of images than the
-    /// source has; [`DataError::WorkersGone`] if the system gives no threads.
+    /// As [`Loader::over`].
     pub fn new(source: Arc<dyn ImageSource>, order: Order, config: LoaderConfig) -> Result<Self, DataError> {
+        Self::over(Arc::new(Pixels(source)), order, config)
+    }
+
+    /// Starts the workers over any source.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Argument`] if a number of the configuration is 0, `order` is for another number of images than the source has,
+    /// or images are to be flipped that have no mirror images; [`DataError::WorkersGone`] if the system gives no threads.
+    pub fn over(source: Arc<dyn Source>, order: Order, config: LoaderConfig) -> Result<Self, DataError> {
         config.check()?;
+        if config.flip_seed.is_some() && !source.can_mirror() {
+            return Err(DataError::Argument {
+                name: "random flips",
+                expected: "off for data that hold no mirror images",
+                found: "on".into(),
+            });
+        }
         if order.len() != source.len() {
             return Err(DataError::Argument {
                 name: "order",

@@ -7,12 +7,12 @@ use rayon::prelude::*;
 
 use super::{Batch, LoaderConfig};
 use crate::decode::guarded;
-use crate::transform::{is_mirrored, write_normalised};
-use crate::{BrokenFile, DataError, ImageSource, Order, Sample};
+use crate::transform::is_mirrored;
+use crate::{BrokenFile, DataError, Order, Source};
 
 /// All that decides about the images of a run.
 pub(super) struct Recipe {
-    pub(super) source: Arc<dyn ImageSource>,
+    pub(super) source: Arc<dyn Source>,
     pub(super) order: Order,
     pub(super) config: LoaderConfig,
 }
@@ -58,44 +58,31 @@ impl Recipe {
         Some(Ok(Batch { first, size, channels, images, classes, broken }))
     }
 
-    /// Writes the image shown when `at` images have been seen.
+    /// Writes the image shown when `at` images have been seen, or the next one in the order that can be read. There is nothing to
+    /// show once the search has met more broken files than the limit bears, or nothing but broken files.
     fn fetch(&self, at: u64, out: &mut [f32]) -> Fetched {
-        let mut broken = Vec::new();
-        let class = self.sample_at(at, &mut broken).and_then(|sample| {
-            let mirrored = self.config.flip_seed.is_some_and(|seed| is_mirrored(seed, at));
-            write_normalised(&sample.image, mirrored, out).ok().map(|()| sample.class as i64)
-        });
-        Fetched { class, broken }
-    }
-
-    /// The image at a moment, or the next one in the order that can be read; `None` once the search has met more broken
-    /// files than the limit bears, or nothing but broken files.
-    fn sample_at(&self, at: u64, broken: &mut Vec<BrokenFile>) -> Option<Sample> {
+        let mirrored = self.config.flip_seed.is_some_and(|seed| is_mirrored(seed, at));
+        let mut fetched = Fetched { class: None, broken: Vec::new() };
         let mut met = BTreeSet::new();
         for candidate in at.. {
             let index = self.order.index_at(candidate);
             if met.contains(&index) {
                 continue; // the search has run into the next epoch, which may begin with what ended this one
             }
-            match self.load(index) {
-                Ok(sample) => return Some(sample),
-                Err(reason) => broken.push(BrokenFile { index, name: self.source.name(index), reason }),
+            let write = || self.source.write(index, self.config.size, mirrored, out).map_err(|error| error.to_string());
+            match guarded(write) {
+                Ok(class) => {
+                    fetched.class = Some(class as i64);
+                    break;
+                }
+                Err(reason) => fetched.broken.push(BrokenFile { index, name: self.source.name(index), reason }),
             }
             met.insert(index);
             if met.len() > self.config.max_broken_files || met.len() == self.source.len() {
                 break;
             }
         }
-        None
-    }
-
-    /// One image, checked to be what its source promises.
-    fn load(&self, index: usize) -> Result<Sample, String> {
-        let size = self.config.size;
-        let sample = guarded(|| self.source.load(index, size).map_err(|error| error.to_string()))?;
-        let found = (sample.image.width(), sample.image.height(), sample.image.channels());
-        let expected = (size, size, self.source.channels());
-        if found == expected { Ok(sample) } else { Err(format!("expected an image of {expected:?}, found {found:?}")) }
+        fetched
     }
 
     /// Adds the broken files met for the first time to those known; an error if they are too many.

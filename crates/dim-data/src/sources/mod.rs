@@ -2,16 +2,20 @@
 
 mod cifar10;
 mod fashion_mnist;
+mod features;
 mod files;
 mod folder;
 pub mod idx;
 mod openmoji;
+mod webdataset;
 
 pub use cifar10::{Cifar10, Cifar10Config};
 pub use fashion_mnist::{FashionMnist, FashionMnistConfig};
+pub use features::{Features, FeaturesConfig};
 pub use files::ImageFiles;
 pub use folder::{Folder, FolderConfig};
 pub use openmoji::{ClassBy, OpenMoji, OpenMojiConfig};
+pub use webdataset::{WebDataset, WebDatasetConfig};
 
 use std::fs;
 use std::path::Path;

@@ -3,6 +3,7 @@
 mod completions;
 mod convert;
 mod ema;
+mod encode;
 mod eval;
 mod inspect;
 mod sample;
@@ -23,6 +24,7 @@ pub fn run(command: Command) -> Result<u8, TrainerError> {
         Command::Train(arguments) => train::run(arguments),
         Command::TrainAutoencoder(arguments) => train_autoencoder::run(arguments),
         Command::Sample(arguments) => sample::run(*arguments),
+        Command::Encode(arguments) => encode::run(*arguments),
         Command::Ema(arguments) => ema::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),
         Command::Man(arguments) => completions::man(&arguments),

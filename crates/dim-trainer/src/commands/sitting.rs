@@ -1,10 +1,9 @@
 //! One sitting of training, whatever is trained: a new run or one that goes on, from the command line to what is printed at the end.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
-use dim_data::ImageSource;
+use dim_model::Precision;
 use tch::Device;
 
 use crate::cli::{TrainArgs, Which};
@@ -17,20 +16,18 @@ use crate::run_folder::RunFolder;
 use crate::train::checkpoint::{self, DataSummary};
 use crate::train::{Here, Outcome, Session, Start, Task, TrainState, resume, train};
 
-/// Trains what `task` makes of the configuration, the data that `open` finds and the device. `command` is what resumes it.
+/// Trains what `open` makes of the configuration, on a device in a precision. `command` is what resumes it.
 pub(super) fn run<T: Task>(
     command: &str,
     arguments: &TrainArgs,
-    open: impl FnOnce(&T::Config) -> Result<Arc<dyn ImageSource>, TrainerError>,
-    task: impl FnOnce(&T::Config, &Arc<dyn ImageSource>, Device) -> Result<T, TrainerError>,
+    open: impl FnOnce(&T::Config, Device, Precision) -> Result<T, TrainerError>,
 ) -> Result<u8, TrainerError> {
     let run = RunFolder::new(folder(arguments));
     let mut config: T::Config = read_config(arguments, &run)?;
     let compute = Compute::start(arguments.compute, config.train().threads)?;
     config.train_mut().threads = Some(compute.threads);
     let precision = compute.precision(config.train().precision)?;
-    let source = open(&config)?;
-    let task = task(&config, &source, compute.device)?;
+    let task = open(&config, compute.device, precision)?;
 
     if arguments.resume.is_none() && !arguments.overwrite {
         run.refuse_existing()?;
@@ -38,8 +35,8 @@ pub(super) fn run<T: Task>(
     let mut state = TrainState::<T>::zeros(&config, compute.device, precision)?;
     let start = match arguments.resume {
         Some(which) => {
-            let here =
-                Here { config: &config, data: &DataSummary::of(&*source), accept_changes: arguments.accept_changes };
+            let data = DataSummary::of(&**task.source());
+            let here = Here { config: &config, data: &data, accept_changes: arguments.accept_changes };
             resume(&run, which == Which::Older, &here, &mut state)?;
             Start::Resumed
         }
@@ -57,12 +54,12 @@ pub(super) fn run<T: Task>(
     eprintln!(
         "{} parameters, {} images of {} classes, on {}; run folder {}",
         thousands(T::parameters(&state.network).iter().map(|(spec, _)| spec.elements() as u64).sum()),
-        thousands(source.len() as u64),
-        source.classes().len(),
+        thousands(task.source().len() as u64),
+        task.source().classes().len(),
         compute.describe(),
         run.path().display()
     );
-    let mut session = Session::new(task, config, run.clone(), state, source, start)?;
+    let mut session = Session::new(task, config, run.clone(), state, start)?;
     session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));
     match train(&mut session)? {
         Outcome::Finished => {

@@ -167,10 +167,6 @@ impl RunConfig for AutoencoderRun {
         self.pictures.every_images
     }
 
-    fn loaded_size(&self) -> usize {
-        self.image_size
-    }
-
     fn unconditional(&self) -> bool {
         true
     }

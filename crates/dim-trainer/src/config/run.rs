@@ -34,9 +34,6 @@ pub trait RunConfig: Clone + PartialEq + Serialize {
     /// How many images are seen between pictures.
     fn pictures_every_images(&self) -> Option<u64>;
 
-    /// Side in pixels of what the loader gives.
-    fn loaded_size(&self) -> usize;
-
     /// Whether images are shown without their classes.
     fn unconditional(&self) -> bool;
 
@@ -82,11 +79,6 @@ impl RunConfig for Config {
 
     fn pictures_every_images(&self) -> Option<u64> {
         self.sample.every_images
-    }
-
-    fn loaded_size(&self) -> usize {
-        use dim_model::BackboneConfig;
-        self.model.image_size()
     }
 
     fn unconditional(&self) -> bool {

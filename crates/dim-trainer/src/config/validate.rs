@@ -55,6 +55,10 @@ fn data(config: &Config, problems: &mut Problems) {
             ),
             found => problems.lines.extend(found),
         },
+        None if config.data.is_latents() => problems.lines.push(
+            "`data.source` is one of latents, so the section [autoencoder] must say what they are latents of"
+                .to_owned(),
+        ),
         None => problems.require(
             "model.in_channels",
             channels == config.data.channels(),

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use dim_data::{ImageSource, Loader, LoaderConfig, Order};
+use dim_data::{ImageSource, Loader, LoaderConfig, Order, Pixels, Source};
 use dim_diffusion::noise::NoiseStream;
 use dim_eval::Perceptual;
 use dim_eval::features::EfficientNetLite0;
@@ -40,29 +40,38 @@ pub struct AutoencoderTask {
     perceptual: Option<Perceptual>,
     micro_batch_size: usize,
     seed: u64,
-    source: Arc<dyn ImageSource>,
+    images: Arc<dyn ImageSource>,
+    /// The same, as the loader takes them.
+    source: Arc<dyn Source>,
+    image_size: usize,
     /// The images that are shown, in [-1, 1], on the CPU.
     shown: Tensor,
 }
 
 impl AutoencoderTask {
-    /// The loss that a configuration describes, on `device`, and the first images of the run's order to be shown.
+    /// The images and the loss that a configuration describes, on `device`, and the first images of the run's order to be shown.
     ///
     /// # Errors
     /// [`TrainerError::Usage`] if the perceptual network's weights are not there; [`TrainerError::Eval`], [`TrainerError::Data`].
-    pub fn new(config: &AutoencoderRun, source: Arc<dyn ImageSource>, device: Device) -> Result<Self, TrainerError> {
+    pub fn open(config: &AutoencoderRun, device: Device) -> Result<Self, TrainerError> {
+        let images = dim_data::open(&config.data, config.image_size)?;
+        for note in images.notes() {
+            eprintln!("note: {note}");
+        }
         let perceptual = match config.loss.perceptual_weight > 0.0 {
             true => Some(perceptual(&config.loss.perceptual_network, device)?),
             false => None,
         };
         let count = config.pictures.rows * config.pictures.columns;
-        let shown = Tensor::f_cat(&first_images(&source, config, count)?, 0)?.f_narrow(0, 0, count as i64)?;
+        let shown = Tensor::f_cat(&first_images(&images, config, count)?, 0)?.f_narrow(0, 0, count as i64)?;
         Ok(Self {
             loss: config.loss.clone(),
             perceptual,
             micro_batch_size: config.train.micro_batch_size.unwrap_or(config.train.batch_size),
             seed: config.train.seed,
-            source,
+            source: Arc::new(Pixels(Arc::clone(&images))),
+            images,
+            image_size: config.image_size,
             shown,
         })
     }
@@ -97,11 +106,11 @@ impl AutoencoderTask {
     fn scaling_factor(&self, network: &Autoencoder, config: &AutoencoderRun) -> Result<f64, TrainerError> {
         let _no_grad = tch::no_grad_guard();
         let device = network.parameters().device();
-        let count = MEASURED_IMAGES.min(self.source.len());
+        let count = MEASURED_IMAGES.min(self.images.len());
         let stream = NoiseStream::new(self.seed, "measured latents");
         let (mut values, mut sum, mut squares) = (0.0, 0.0, 0.0);
         let mut first = 0;
-        for batch in first_images(&self.source, config, count)? {
+        for batch in first_images(&self.images, config, count)? {
             let moments = network.encode(&batch.f_to_device(device)?)?;
             let shape = moments.mean.size();
             let numbers: Vec<u64> = (first..first + shape[0].unsigned_abs()).collect();
@@ -157,6 +166,14 @@ impl Task for AutoencoderTask {
         let mut tensors = weights::load_file(WeightFile::open(path)?, config.autoencoder.name_table())?;
         tensors.push((LOG_VARIANCE.to_owned(), Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?));
         Ok(weights::assign(network.parameters(), &tensors)?)
+    }
+
+    fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    fn loaded_size(&self) -> usize {
+        self.image_size
     }
 
     fn gradients(&self, network: &Autoencoder, batch: &DeviceBatch, images_seen: u64) -> Result<Tensor, TrainerError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dim_data::ImageSource;
+use dim_data::Source;
 use dim_torch::Parameters;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -44,12 +44,16 @@ pub struct DataSummary {
     pub images: u64,
     /// Names of the classes.
     pub classes: Vec<String>,
+    /// A number that is another one for other data, where they tell: latents do, images do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<u32>,
 }
 
 impl DataSummary {
     /// The summary of an open source.
-    pub fn of(source: &dyn ImageSource) -> Self {
-        Self { images: source.len() as u64, classes: source.classes().to_vec() }
+    pub fn of(source: &dyn Source) -> Self {
+        let (images, classes) = (source.len() as u64, source.classes().to_vec());
+        Self { images, classes, fingerprint: source.fingerprint() }
     }
 }
 

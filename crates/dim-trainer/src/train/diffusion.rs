@@ -2,14 +2,17 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
+use dim_data::Source;
 use dim_diffusion::objective::Objective;
 use dim_model::weights::WeightFile;
 use dim_model::{BackboneConfig, Precision, Recompute};
 use dim_torch::{ParameterSpec, Parameters};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::checkpoint::DataSummary;
+use super::data::Data;
 use super::gradients::Loss;
 use super::initial_weights;
 use super::session::DeviceBatch;
@@ -22,24 +25,25 @@ use crate::grid::{Picture, grid};
 use crate::sampling::{self, Request, build_schedule, cycle_classes};
 use crate::snapshot;
 
-/// A denoising network and its objective.
+/// A denoising network's data and objective.
 pub struct DiffusionTask {
     loss: Loss,
+    data: Data,
 }
 
 impl DiffusionTask {
-    /// The objective that a configuration describes.
+    /// The objective that a configuration describes, and the data that it names.
     ///
     /// # Errors
-    /// [`TrainerError::Diffusion`].
-    pub fn new(config: &Config) -> Result<Self, TrainerError> {
+    /// [`TrainerError::Diffusion`]; as [`Data::open`].
+    pub fn open(config: &Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
         let null_class = config.model.null_class().and_then(|class| i64::try_from(class).ok());
         let loss = Loss {
             objective: Objective::new(config.diffusion.objective(), null_class, config.train.seed)?,
             schedule: build_schedule(config.diffusion.schedule, config.diffusion.time_shift)?,
             micro_batch_size: config.micro_batch_size(),
         };
-        Ok(Self { loss })
+        Ok(Self { loss, data: Data::open(config, device, precision)? })
     }
 }
 
@@ -76,6 +80,23 @@ impl Task for DiffusionTask {
         initial_weights::load(path, network)
     }
 
+    fn source(&self) -> &Arc<dyn Source> {
+        self.data.source()
+    }
+
+    fn loaded_size(&self) -> usize {
+        self.data.size()
+    }
+
+    fn inputs(&self, batch: Tensor, images_seen: u64) -> Result<Tensor, TrainerError> {
+        self.data.inputs(batch, images_seen)
+    }
+
+    /// Latents that nothing can decode are not drawn.
+    fn has_pictures(&self) -> bool {
+        self.data.has_pictures()
+    }
+
     fn gradients(&self, network: &Network, batch: &DeviceBatch, images_seen: u64) -> Result<Tensor, TrainerError> {
         self.loss.gradients(network, &batch.images, batch.class.as_ref(), images_seen)
     }
@@ -105,7 +126,7 @@ impl Task for DiffusionTask {
             time_shift: config.diffusion.time_shift,
             batch_size: config.micro_batch_size(),
         };
-        grid(&sampling::sample(&state.ema, &request, progress)?, sample.columns)
+        grid(&self.data.pictures(sampling::sample(&state.ema, &request, progress)?)?, sample.columns)
     }
 
     fn save_snapshot(

@@ -5,6 +5,7 @@
 
 mod autoencoder;
 pub mod checkpoint;
+mod data;
 mod diffusion;
 mod gradients;
 mod initial_weights;

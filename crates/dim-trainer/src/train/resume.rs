@@ -107,5 +107,13 @@ fn data_differences(there: &DataSummary, here: &DataSummary) -> Vec<String> {
     if there.classes != here.classes {
         found.push(format!("classes found: there {:?}, here {:?}", there.classes, here.classes));
     }
+    if there.fingerprint != here.fingerprint {
+        let show = |sum: Option<u32>| sum.map_or_else(|| "none".to_owned(), |sum| format!("{sum:08x}"));
+        found.push(format!(
+            "latents found: there of checksum {}, here {}",
+            show(there.fingerprint),
+            show(here.fingerprint)
+        ));
+    }
     found
 }

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use dim_data::{ImageSource, Loader, LoaderConfig, Order};
+use dim_data::{Loader, LoaderConfig, Order};
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
@@ -54,7 +54,7 @@ pub struct Session<T: Task> {
 
 /// A batch on the device.
 pub struct DeviceBatch {
-    /// `[image, channel, row, column]` in [-1, 1].
+    /// `[image, channel, row, column]`: pixels in [-1, 1], or scaled latents.
     pub images: Tensor,
     /// `[image]`, i64, on the CPU, where labels are dropped; `None` for a network without classes.
     pub class: Option<Tensor>,
@@ -70,7 +70,6 @@ impl<T: Task> Session<T> {
         config: T::Config,
         run: RunFolder,
         state: TrainState<T>,
-        source: std::sync::Arc<dyn ImageSource>,
         start: Start,
     ) -> Result<Self, TrainerError> {
         let images_seen = state.images_seen;
@@ -79,9 +78,10 @@ impl<T: Task> Session<T> {
             Start::Resumed => JsonLog::resume(&run.log(), images_seen)?,
         };
         let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
+        let source = std::sync::Arc::clone(task.source());
         let data = DataSummary::of(&*source);
         let order = Order::new(config.train().seed, source.len())?;
-        let loader = Loader::new(source, order, loader_config(&config, images_seen))?;
+        let loader = Loader::over(source, order, loader_config(&config, task.loaded_size(), images_seen))?;
         Ok(Self {
             task,
             window: Window::new(config.train().batch_size, last.map_or(0.0, |record| record.elapsed_s)),
@@ -114,7 +114,7 @@ impl<T: Task> Session<T> {
         let shape = [batch.len(), batch.channels, batch.size, batch.size].map(|size| size as i64);
         let images = Tensor::f_from_slice(&batch.images)?.f_view(shape)?;
         let class = if self.config.unconditional() { None } else { Some(Tensor::f_from_slice(&batch.classes)?) };
-        let images = images.f_to_device(self.device())?;
+        let images = self.task.inputs(images.f_to_device(self.device())?, batch.first)?;
         Ok(DeviceBatch { images, class })
     }
 
@@ -154,6 +154,9 @@ impl<T: Task> Session<T> {
     /// # Errors
     /// [`TrainerError::Diffusion`], [`TrainerError::Write`].
     pub fn draw_samples(&mut self) -> Result<(), TrainerError> {
+        if !self.task.has_pictures() {
+            return Ok(());
+        }
         let (stop, display) = (&self.stop, &self.display);
         let mut stopped = false;
         let picture = self.task.picture(&self.state, &self.config, &self.data, &mut |done, all| {
@@ -246,10 +249,10 @@ impl<T: Task> Session<T> {
     }
 }
 
-fn loader_config(config: &impl RunConfig, images_seen: u64) -> LoaderConfig {
+fn loader_config(config: &impl RunConfig, size: usize, images_seen: u64) -> LoaderConfig {
     LoaderConfig {
         batch_size: config.train().batch_size,
-        size: config.loaded_size(),
+        size,
         first: images_seen,
         flip_seed: config.train().random_flip.then_some(config.train().seed),
         max_broken_files: config.train().max_broken_files,

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
+use dim_data::Source;
 use dim_model::Precision;
 use dim_torch::{ParameterSpec, Parameters};
 use tch::Tensor;
@@ -48,6 +50,25 @@ pub trait Task: Sized {
     /// # Errors
     /// [`TrainerError::Weights`].
     fn start_from(network: &Self::Network, path: &Path, config: &Self::Config) -> Result<(), TrainerError>;
+
+    /// Where its examples come from.
+    fn source(&self) -> &Arc<dyn Source>;
+
+    /// Side of what the loader is to give: pixels, or places of a latent.
+    fn loaded_size(&self) -> usize;
+
+    /// What the network sees of a `batch` on the device, `[image, channel, row, column]`, that begins after `images_seen` images.
+    ///
+    /// # Errors
+    /// Out of memory, mostly.
+    fn inputs(&self, batch: Tensor, _images_seen: u64) -> Result<Tensor, TrainerError> {
+        Ok(batch)
+    }
+
+    /// Whether there is anything to make a picture of.
+    fn has_pictures(&self) -> bool {
+        true
+    }
 
     /// Leaves the gradient of the batch's mean loss in the network's parameters. Returns that loss, 0-dim, on the device.
     ///

@@ -1,0 +1,367 @@
+//! `dim-trainer encode`: images to latents on disk, once, in one sitting or several.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dim_data::latents::{self, Element, Encoding, LatentFolder, Shard};
+use dim_data::sources::{FolderConfig, WebDatasetConfig};
+use dim_data::{DataConfig, ImageSource, Pass, PassBatch, PassConfig};
+use dim_model::BackboneConfig;
+use dim_model::weights::WeightFile;
+use indicatif::{ProgressBar, ProgressStyle};
+use tch::{Device, Kind, Tensor};
+
+use crate::cli::{EncodeArgs, StoredAs, VerifyPrecision};
+use crate::config::{Autoencoder, AutoencoderKind, Config, Precision};
+use crate::device::Compute;
+use crate::error::TrainerError;
+use crate::first_stage::{self, FirstStage};
+use crate::format::{bytes, counted, duration, thousands};
+
+/// What a shard may take, unless the command line says otherwise.
+const SHARD_BYTES: usize = 256 << 20;
+/// Between two lines of progress where there is no terminal.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+/// Where the default of `tile_above` is that of the configuration.
+const TILE_ABOVE: usize = 1024;
+
+pub(super) fn run(arguments: EncodeArgs) -> Result<u8, TrainerError> {
+    if arguments.check {
+        return check(&arguments.out);
+    }
+    let job = Job::find(&arguments)?;
+    let compute = Compute::start(arguments.compute, job.threads)?;
+    let asked = match arguments.precision {
+        VerifyPrecision::F32 => Precision::F32,
+        VerifyPrecision::Bf16 => Precision::Bf16,
+    };
+    let first_stage = FirstStage::load(&job.weights, &job.section, compute.device, compute.precision(asked)?)?;
+    let source = dim_data::open(&job.data, job.image_size)?;
+    source.notes().iter().for_each(|note| eprintln!("note: {note}"));
+    let encoding = encoding(&arguments, &job, &first_stage, &*source)?;
+    let mut folder = LatentFolder::open(&arguments.out, encoding)?;
+    if folder.is_finished() {
+        println!("{} is finished already", arguments.out.display());
+        return Ok(0);
+    }
+    let missing: usize = folder.missing().map(|shard| folder.encoding().images_of(shard).len()).sum();
+    let all = folder.encoding().images;
+    if missing < all {
+        eprintln!("going on: {} of {} are encoded already", thousands((all - missing) as u64), counted(all, "image"));
+    }
+    eprintln!(
+        "{} of {} x {} pixels, on {}; into {}",
+        counted(missing, "image"),
+        job.image_size,
+        job.image_size,
+        compute.describe(),
+        arguments.out.display()
+    );
+    encode(&mut folder, source, &first_stage, &arguments, compute.device)?;
+    let index = folder.finish()?;
+    println!(
+        "{}: {} in {}, {}; channels' means {} and deviations {}, networks see them times {}",
+        arguments.out.display(),
+        counted(index.images, "image"),
+        counted(index.shards.len(), "file"),
+        bytes(index.shards.iter().map(|shard| shard.bytes).sum()),
+        listed(&index.statistics.mean),
+        listed(&index.statistics.std),
+        index.encoding.scaling_factor
+    );
+    Ok(0)
+}
+
+/// What to encode, and with what.
+struct Job {
+    data: DataConfig,
+    section: Autoencoder,
+    weights: std::path::PathBuf,
+    image_size: usize,
+    threads: Option<usize>,
+}
+
+impl Job {
+    fn find(arguments: &EncodeArgs) -> Result<Self, TrainerError> {
+        let usage = |message: &str| TrainerError::Usage(message.to_owned());
+        let config = arguments.config.as_ref().map(|path| Config::load(path, &arguments.set)).transpose()?;
+        let data = match (&arguments.data, &config) {
+            (Some(path), _) => data_at(path),
+            (None, Some(config)) => config.data.clone(),
+            (None, None) => return Err(usage("expected `--config FILE` or `--data DIR`")),
+        };
+        if data.is_latents() {
+            return Err(usage(
+                "[data] of the configuration names latents, which are encoded already; name the images with `--data DIR`",
+            ));
+        }
+        let of_config = config.as_ref().and_then(|config| config.autoencoder.clone());
+        if config.is_some() && of_config.is_none() {
+            return Err(usage("the configuration has no section [autoencoder]: its network works on pixels"));
+        }
+        let weights = arguments.autoencoder.clone().or(of_config.as_ref().and_then(|section| section.weights.clone()));
+        let weights = weights.ok_or_else(|| {
+            usage("name the autoencoder's weights with `--autoencoder FILE` or as `autoencoder.weights` in the configuration")
+        })?;
+        let section = match of_config {
+            Some(section) => section,
+            None => section_of(&weights)?,
+        };
+        let image_size = arguments.image_size.map(|size| size as usize).or(config.as_ref().map(Config::data_size));
+        let image_size = image_size.ok_or_else(|| usage("say how large the images are with `--image-size PIXELS`"))?;
+        let rate = section.downsampling();
+        if !image_size.is_multiple_of(rate) {
+            return Err(TrainerError::Usage(format!(
+                "--image-size {image_size}: expected a multiple of {rate}, the factor of the autoencoder"
+            )));
+        }
+        if let Some(config) = config.as_ref().filter(|config| config.data_size() != image_size) {
+            eprintln!(
+                "note: the configuration's network learns latents of {0} x {0}, these will be of {1} x {1}",
+                config.model.image_size(),
+                image_size / rate
+            );
+        }
+        Ok(Self { data, section, weights, image_size, threads: config.and_then(|config| config.train.threads) })
+    }
+}
+
+/// A tar file or a folder of them, else a folder of class folders.
+fn data_at(path: &Path) -> DataConfig {
+    let is_tar = |path: &Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tar"));
+    let holds_tars = || {
+        let entries = std::fs::read_dir(path).ok();
+        entries.is_some_and(|entries| entries.flatten().any(|entry| is_tar(&entry.path())))
+    };
+    if is_tar(path) || holds_tars() {
+        DataConfig::WebDataset(WebDatasetConfig { path: path.to_owned(), json_key: None, class_names: None })
+    } else {
+        DataConfig::Folder(FolderConfig { path: path.to_owned() })
+    }
+}
+
+/// The autoencoder of a file of weights: what it says of itself, else KL-f8.
+fn section_of(weights: &Path) -> Result<Autoencoder, TrainerError> {
+    let sizes = first_stage::sizes_of(&WeightFile::open(weights)?)?;
+    let kind = sizes.is_none().then_some(AutoencoderKind::KlF8);
+    Ok(Autoencoder { kind, weights: None, scaling_factor: None, tile_above: TILE_ABOVE, sizes })
+}
+
+fn encoding(
+    arguments: &EncodeArgs,
+    job: &Job,
+    first_stage: &FirstStage,
+    source: &dyn ImageSource,
+) -> Result<Encoding, TrainerError> {
+    let sizes = first_stage.sizes();
+    if source.channels() != sizes.in_channels {
+        return Err(TrainerError::Usage(format!(
+            "the images have {}, the autoencoder takes {}",
+            counted(source.channels(), "channel"),
+            sizes.in_channels
+        )));
+    }
+    let (format, version) = Encoding::format();
+    let precision = match arguments.precision {
+        VerifyPrecision::F32 => "f32",
+        VerifyPrecision::Bf16 => "bf16",
+    };
+    let mut encoding = Encoding {
+        format,
+        version,
+        data: serde_json::json!(job.data),
+        images: source.len(),
+        classes: source.classes().to_vec(),
+        image_size: job.image_size,
+        autoencoder: serde_json::json!({
+            "sizes": sizes,
+            "weights_crc32c": first_stage.fingerprint()?,
+            "precision": precision,
+            "tile_above": job.section.tile_above,
+        }),
+        scaling_factor: sizes.scaling_factor,
+        latent_channels: sizes.latent_channels,
+        latent_size: job.image_size / sizes.downsampling(),
+        element: match arguments.store {
+            StoredAs::F32 => Element::F32,
+            StoredAs::F16 => Element::F16,
+            StoredAs::Bf16 => Element::Bf16,
+        },
+        mirrored: !arguments.no_mirror,
+        images_per_shard: 1,
+    };
+    let of_image = encoding.record_bytes() * encoding.records_per_image();
+    let fitting = (SHARD_BYTES / of_image.max(1)).max(1);
+    encoding.images_per_shard = arguments.images_per_shard.map_or(fitting, |images| images as usize);
+    Ok(encoding)
+}
+
+/// Encodes the shards that are missing.
+fn encode(
+    folder: &mut LatentFolder,
+    source: Arc<dyn ImageSource>,
+    first_stage: &FirstStage,
+    arguments: &EncodeArgs,
+    device: Device,
+) -> Result<(), TrainerError> {
+    let missing: Vec<usize> = folder.missing().collect();
+    let ranges: Vec<_> = missing.iter().map(|&shard| folder.encoding().images_of(shard)).collect();
+    let mut progress = Progress::new(ranges.iter().map(|range| range.len()).sum());
+    let (size, channels) = (folder.encoding().image_size as i64, source.channels() as i64);
+    let config = PassConfig {
+        batch_size: arguments.batch_size as usize,
+        size: folder.encoding().image_size,
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        prefetch_batches: 3,
+    };
+    let mut pass = Pass::new(source, ranges.clone(), config)?;
+    let mut broken = folder.skipped()?;
+    for (shard, range) in missing.into_iter().zip(ranges) {
+        let mut shard = folder.begin(shard);
+        let mut next = range.start;
+        while next < range.end {
+            let batch = pass.next().ok_or_else(|| {
+                TrainerError::Unsupported("the thread that reads images ended without being told to".to_owned())
+            })?;
+            next = batch.indices.end;
+            for file in &batch.broken {
+                broken += 1;
+                if broken > arguments.max_broken_files {
+                    return Err(TrainerError::Usage(format!(
+                        "{file}. That is broken file number {broken}; `--max-broken-files {broken}` leaves it out"
+                    )));
+                }
+                progress.note(&format!("warning: left out {file}"));
+                shard.skip(file);
+            }
+            if !batch.classes.is_empty() {
+                let images = Tensor::f_from_slice(&batch.images)?.f_view([-1, channels, size, size])?;
+                push(&mut shard, &images.f_to_device(device)?, &batch, first_stage, !arguments.no_mirror)?;
+            }
+            progress.add(batch.indices.len());
+        }
+        folder.save(&shard)?;
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Encodes a batch and its mirror images into the shard.
+fn push(
+    shard: &mut Shard,
+    images: &Tensor,
+    batch: &PassBatch,
+    first_stage: &FirstStage,
+    mirrored: bool,
+) -> Result<(), TrainerError> {
+    let values = |images: &Tensor| -> Result<Vec<f32>, TrainerError> {
+        let moments = first_stage.encode(images)?.both()?;
+        let flat = moments.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape([-1])?;
+        let mut values = vec![0.0; flat.numel()];
+        flat.f_copy_data(&mut values, flat.numel())?;
+        Ok(values)
+    };
+    let mut records = vec![values(images)?];
+    if mirrored {
+        records.push(values(&images.f_flip([3])?)?);
+    }
+    let length = records[0].len() / batch.classes.len();
+    for (row, class) in batch.classes.iter().enumerate() {
+        let moments: Vec<&[f32]> = records.iter().map(|values| &values[row * length..][..length]).collect();
+        shard.push(*class, &moments).map_err(|error| {
+            let images = format!("images {} to {}", batch.indices.start, batch.indices.end - 1);
+            TrainerError::Unsupported(format!(
+                "what the autoencoder made of one of the {images} cannot be stored: {error}"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+fn check(path: &Path) -> Result<u8, TrainerError> {
+    let bar = ProgressBar::no_length();
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} files  {eta} left") {
+        bar.set_style(style);
+    }
+    let report = latents::check(path, |done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    let (images, files) = (counted(report.images, "image"), counted(report.shards, "file"));
+    println!("{}: read {images} in {files}, {}", path.display(), bytes(report.bytes));
+    if !report.problems.is_empty() {
+        let (number, list) = (counted(report.problems.len(), "problem"), report.problems.join("\n  - "));
+        return Err(TrainerError::Verification(format!(
+            "{} has {number}:\n  - {list}\nDelete the files that are damaged, and index.json, and encode again: only what is missing is made",
+            path.display()
+        )));
+    }
+    if !report.finished {
+        return Err(TrainerError::Verification(format!(
+            "{} is not finished: {} missing; what is there is good. The same `encode` goes on with it",
+            path.display(),
+            if report.missing == 0 {
+                "the index is".to_owned()
+            } else {
+                format!("{} are", counted(report.missing, "file"))
+            }
+        )));
+    }
+    let skipped =
+        if report.skipped > 0 { format!("; {} left out", counted(report.skipped, "image")) } else { String::new() };
+    println!("every byte is as it was written{skipped}");
+    Ok(0)
+}
+
+fn listed(values: &[f64]) -> String {
+    let values: Vec<String> = values.iter().map(|value| format!("{value:.3}")).collect();
+    format!("[{}]", values.join(", "))
+}
+
+/// A bar on a terminal, a line now and then elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    all: usize,
+    done: usize,
+    start: Instant,
+    reported: Instant,
+}
+
+impl Progress {
+    fn new(all: usize) -> Self {
+        let bar = ProgressBar::new(all as u64);
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {per_sec}  {eta} left") {
+            bar.set_style(style);
+        }
+        let now = Instant::now();
+        Self { bar, all, done: 0, start: now, reported: now }
+    }
+
+    fn add(&mut self, images: usize) {
+        self.done += images;
+        self.bar.inc(images as u64);
+        if self.bar.is_hidden() && self.reported.elapsed() >= REPORT_EVERY {
+            self.reported = Instant::now();
+            let per_s = self.done as f64 / self.start.elapsed().as_secs_f64();
+            let left = Duration::try_from_secs_f64((self.all - self.done) as f64 / per_s).unwrap_or(Duration::MAX);
+            eprintln!(
+                "{} / {} images  {per_s:.1} images/s  {} left",
+                thousands(self.done as u64),
+                thousands(self.all as u64),
+                duration(left)
+            );
+        }
+    }
+
+    fn note(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+        let took = self.start.elapsed();
+        eprintln!("{:.1} images/s, in {}", self.done as f64 / took.as_secs_f64(), duration(took));
+    }
+}
