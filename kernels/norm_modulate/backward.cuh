@@ -15,66 +15,6 @@ namespace norm_modulate {
 constexpr int kLeanRegisters = 80;  // half precision without centring
 constexpr int kRegisters = 96;
 
-/// What each thread reads of a token, copied into shared memory one token ahead, so that memory is busy while a block
-/// sums. Every thread has room for itself, and waits for no other.
-template <typename T>
-struct TokenAhead {
-    using Row = StreamRow<T, const void>;
-    // The launching side has the same number.
-    static constexpr int kGradientPieces = sizeof(T) * kWidth / sizeof(float4);
-    float4* own;  // every blockDim.x-th is this thread's: two of r, two of its later gradient, then the output's gradient
-
-    __device__ explicit TokenAhead(float4* shared) : own(shared + threadIdx.x) {}
-
-    __device__ void copy(const Row& r, const Row& later, const T* g, int channel) const {
-        if (g && r) copy_pieces(0, r.pieces(channel), r.piece_count());
-        if (later) copy_pieces(2, later.pieces(channel), later.piece_count());
-        if (g) copy_pieces(4, reinterpret_cast<const float4*>(g + channel), kGradientPieces);
-    }
-
-    __device__ static void wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
-    /// The stream or its gradient, by the number of its first piece.
-    __device__ void load(float (&values)[kWidth], int piece, bool is_f32) const {
-        if (is_f32) {
-            unpack<float>(values, piece);
-        } else {
-            unpack<T>(values, piece);
-        }
-    }
-
-    __device__ Pack<T, kWidth> gradient() const { return pack<T>(4); }
-
-   private:
-    template <typename U>
-    __device__ Pack<U, kWidth> pack(int piece) const {
-        constexpr int kPieces = sizeof(U) * kWidth / sizeof(float4);
-        union {
-            float4 pieces[kPieces];
-            Pack<U, kWidth> pack;
-        } whole;
-#pragma unroll
-        for (int i = 0; i < kPieces; ++i) whole.pieces[i] = own[(piece + i) * blockDim.x];
-        return whole.pack;
-    }
-
-    template <typename U>
-    __device__ void unpack(float (&values)[kWidth], int piece) const {
-        const Pack<U, kWidth> from = pack<U>(piece);
-#pragma unroll
-        for (int i = 0; i < kWidth; ++i) values[i] = to_float(from.values[i]);
-    }
-
-    __device__ void copy_pieces(int piece, const float4* from, int count) const {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            if (i >= count) break;
-            const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(own + (piece + i) * blockDim.x));
-            asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from + i) : "memory");
-        }
-    }
-};
-
 /// For rows in packs, one a thread. kCentred: the layer norm; else the RMS norm or none.
 template <typename T, bool kCentred>
 __device__ void backward_packs(const NormModulateBackward& params) {
@@ -90,32 +30,23 @@ __device__ void backward_packs(const NormModulateBackward& params) {
 
     __shared__ typename TokenSums<kCentred>::Buffer buffer;
     TokenSums<kCentred> sum(buffer, p.channel);
-    extern __shared__ float4 shared_ahead[];
-    const TokenAhead<T> ahead(shared_ahead);
-    const auto copy_ahead = [&](int token) {
-        if (!exists || token >= at.end) return;
-        const StreamRow<T, const void> from_r(params.r, params.r_is_f32, params.r_batch_stride, params.r_token_stride,
-                                              at.batch, token);
-        const StreamRow<T, const void> from_later(params.grad_r, params.grad_r_is_f32, params.grad_r_batch_stride,
-                                                  params.grad_r_token_stride, at.batch, token);
-        const auto* from_g = row_of<const T>(params.grad_out, params.grad_out_batch_stride,
-                                             params.grad_out_token_stride, at.batch, token);
-        ahead.copy(from_r, from_later, from_g, channel);
-    };
-    copy_ahead(at.first);
     float sum_g[kWidth] = {}, sum_gn[kWidth] = {}, sum_gate[kWidth] = {};
     for (int token = at.first; token < at.end; ++token) {
         float r[kWidth] = {}, later[kWidth] = {};
         Pack<T, kWidth> g = {}, y = {};
-        TokenAhead<T>::wait();
         if (exists) {
+            const StreamRow<T, const void> from_r(params.r, params.r_is_f32, params.r_batch_stride,
+                                                  params.r_token_stride, at.batch, token);
+            const auto* from_g = row_of<const T>(params.grad_out, params.grad_out_batch_stride,
+                                                 params.grad_out_token_stride, at.batch, token);
+            const StreamRow<T, const void> from_later(params.grad_r, params.grad_r_is_f32, params.grad_r_batch_stride,
+                                                      params.grad_r_token_stride, at.batch, token);
             const auto* from_y = row_of<const T>(p.y, p.y_batch_stride, p.y_token_stride, at.batch, token);
+            if (from_g) g = load_pack<kWidth>(from_g + channel);
+            if (from_g && from_r) from_r.load(r, channel);
+            if (from_later) from_later.load(later, channel);
             if (from_y) y = load_pack<kWidth>(from_y + channel);
-            if (params.grad_out) g = ahead.gradient();
-            if (params.grad_out && params.r) ahead.load(r, 0, kIsF32<T> || params.r_is_f32);
-            if (params.grad_r) ahead.load(later, 2, kIsF32<T> || params.grad_r_is_f32);
         }
-        copy_ahead(token + 1);
 
         Statistics statistics;
         if (p.norm != kNone && params.grad_out) {

@@ -94,13 +94,6 @@ struct StreamRow {
         }
     }
 
-    /// The address of a pack, and how many pieces of 16 bytes it has.
-    __device__ const float4* pieces(int channel) const {
-        return is_f32 ? reinterpret_cast<const float4*>(at<float>() + channel)
-                      : reinterpret_cast<const float4*>(at<T>() + channel);
-    }
-    __device__ int piece_count() const { return is_f32 ? 2 : 1; }
-
     __device__ void store(const float (&values)[kWidth], int channel) const {
         if (is_f32) {
             store_pack<kWidth>(at<float>() + channel, values);

@@ -19,9 +19,6 @@ const MOST_GROUPS: usize = 32;
 /// Bytes of an access, which packs are aligned to.
 const ACCESS: usize = 16;
 
-/// Shared memory for the token ahead that a block of the backward kernels for packs may have, beside what it sums in.
-const MOST_AHEAD_BYTES: usize = 40 * 1024;
-
 /// Which tokens a block takes, and which kernel.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
@@ -45,17 +42,8 @@ impl Plan {
     /// whole number of blocks.
     fn backward(sizes: Sizes, packs: bool) -> Self {
         let waves = (sizes.batch * sizes.token).div_ceil(AT_ONCE * BACKWARD_TOKENS);
-        let blocks = (AT_ONCE * waves).checked_div(sizes.batch).unwrap_or(0).min(sizes.token.div_ceil(2));
-        let plan = Self::new(sizes, packs, blocks);
-        let fits = plan.ahead_bytes(sizes) <= MOST_AHEAD_BYTES;
-        if fits { plan } else { Self::new(sizes, false, blocks) }
-    }
-
-    /// Shared memory for the token ahead, `TokenAhead` in kernels/norm_modulate/backward.cuh: of every channel the stream, its later
-    /// gradient and the gradient of the output.
-    fn ahead_bytes(&self, sizes: Sizes) -> usize {
-        let channel = 2 * DType::F32.size_bytes() + sizes.activation.size_bytes();
-        if self.packs { self.threads * PACK_WIDTH * channel } else { 0 }
+        let blocks = (AT_ONCE * waves).checked_div(sizes.batch).unwrap_or(0);
+        Self::new(sizes, packs, blocks.min(sizes.token.div_ceil(2)))
     }
 
     /// So many blocks a sequence, or one.
@@ -244,10 +232,7 @@ pub(super) fn backward(
         plan.kernel("bwd", sizes.activation, if matches!(op.norm, Norm::Layer { .. }) { "_centred" } else { "" });
     // SAFETY: the kernel takes one `NormModulateBackward`; every pointer is that of a checked view of these sizes, or of the
     // workspace's part that has room for the sums of this plan's blocks.
-    unsafe {
-        let launch = Launch { shared_bytes: size(plan.ahead_bytes(sizes)), ..plan.launch(sizes, &source, &kernel) };
-        stream.launch(launch, &mut [(&raw mut params).cast()])?;
-    }
+    unsafe { stream.launch(plan.launch(sizes, &source, &kernel), &mut [(&raw mut params).cast()])? };
     if !any_sums {
         return Ok(());
     }
@@ -302,18 +287,6 @@ pub(super) fn backward(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rows_that_shared_memory_does_not_hold_are_not_read_in_packs() {
-        for (channel, activation, packs) in
-            [(1536, DType::Bf16, true), (4096, DType::Bf16, true), (3328, DType::F32, true), (4096, DType::F32, false)]
-        {
-            let sizes = Sizes { batch: 3, token: 17, channel, activation };
-            let plan = Plan::backward(sizes, true);
-            assert_eq!(plan.packs, packs, "{sizes:?}");
-            assert!(plan.ahead_bytes(sizes) <= MOST_AHEAD_BYTES);
-        }
-    }
 
     #[test]
     fn blocks_take_every_token_once() {
