@@ -1,7 +1,7 @@
 //! The Fréchet distance of two normal distributions, by which FID compares two sets of images.
 //!
 //! `|m₁ − m₂|² + tr S₁ + tr S₂ − 2 tr (S₁ S₂)^½` (Dowson & Landau 1982; Heusel et al., arXiv 1706.08500, section 3). The last trace is
-//! computed as the sum of the singular values of `S₁^½ S₂^½`, which are the roots of the eigenvalues of `S₁ S₂`: no complex root of a
+//! computed as the sum of the singular values of `B₁ᵀ B₂`, where `Sᵢ = Bᵢ Bᵢᵀ`, which are the roots of the eigenvalues of `S₁ S₂`: no complex root of a
 //! matrix, no imaginary part to drop, no number to add to a singular covariance. Of a covariance of too few images, eigenvalues that are
 //! zero but for rounding are taken for zero: the root would make 1e-8 of 1e-16, and a sum of a thousand of those is no small error.
 
@@ -58,20 +58,24 @@ pub fn frechet_distance(one: &Gaussian, other: &Gaussian) -> Result<f64, EvalErr
             return Err(EvalError::Distance { value: f64::NAN });
         }
     }
-    let product = square_root(&one.covariance)?.f_matmul(&square_root(&other.covariance)?)?;
-    let overlap = product.f_svd(true, false)?.1.f_sum(Kind::Double)?.double_value(&[]);
+    let product = factor(&one.covariance)?.f_transpose(0, 1)?.f_matmul(&factor(&other.covariance)?)?;
+    let overlap = match product.numel() {
+        0 => 0.0,
+        _ => product.f_svd(true, false)?.1.f_sum(Kind::Double)?.double_value(&[]),
+    };
     let apart = one.mean.f_sub(&other.mean)?.f_square()?.f_sum(Kind::Double)?.double_value(&[]);
     let trace = |gaussian: &Gaussian| Ok::<_, EvalError>(gaussian.covariance.f_trace()?.double_value(&[]));
     let distance = apart + trace(one)? + trace(other)? - 2.0 * overlap;
     if distance.is_finite() { Ok(distance) } else { Err(EvalError::Distance { value: distance }) }
 }
 
-/// The root of a covariance.
-fn square_root(covariance: &Tensor) -> Result<Tensor, EvalError> {
+/// A factor `B` of a covariance `B Bᵀ`, `[feature, rank]`, with orthogonal columns: its root but for a rotation, which changes no singular
+/// value of a product.
+fn factor(covariance: &Tensor) -> Result<Tensor, EvalError> {
     let symmetric = covariance.f_add(&covariance.f_transpose(0, 1)?)?.f_mul_scalar(0.5)?;
     let (values, vectors) = symmetric.f_linalg_eigh("L")?;
     // What rounding leaves of a zero; as `numpy.linalg.matrix_rank` has it.
     let noise = values.f_abs()?.f_max()?.double_value(&[]) * values.numel() as f64 * f64::EPSILON;
-    let roots = values.f_threshold(noise, 0.0)?.f_sqrt()?;
-    Ok(vectors.f_mul(&roots)?.f_matmul(&vectors.f_transpose(0, 1)?)?)
+    let kept = values.f_gt(noise)?.f_nonzero()?.f_flatten(0, 1)?;
+    Ok(vectors.f_index_select(1, &kept)?.f_mul(&values.f_index_select(0, &kept)?.f_sqrt()?)?)
 }

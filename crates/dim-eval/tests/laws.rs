@@ -88,6 +88,14 @@ proptest! {
 }
 
 #[test]
+fn a_set_that_does_not_vary_is_as_far_as_its_mean_and_the_spread_of_the_other() {
+    let point = gaussian(&[1.0, 0.0], &diagonal(&[0.0, 0.0]));
+    let other = gaussian(&[0.0, 2.0], &diagonal(&[3.0, 4.0]));
+    assert_eq!(frechet_distance(&point, &other).unwrap(), 1.0 + 4.0 + 3.0 + 4.0);
+    assert_eq!(frechet_distance(&point, &point).unwrap(), 0.0);
+}
+
+#[test]
 fn too_few_images_are_told() {
     let mut statistics = Statistics::new(3).unwrap();
     assert!(matches!(statistics.gaussian(), Err(EvalError::TooFewImages { needed: 2, got: 0, .. })));

@@ -38,7 +38,7 @@ pub struct Reconstruction {
     pub norm: ReconstructionNorm,
     /// Weight of the divergence of an image's latent, summed, against errors of its pixels, summed.
     pub kl_weight: f64,
-    /// Weight of the perceptual distance against the mean error of pixels; 0 does without.
+    /// Weight of the perceptual distance, which is ten times as large as the mean error of pixels at first; 0 does without.
     pub perceptual_weight: f64,
     /// The weights of EfficientNet-Lite0, which sees the perceptual distance.
     pub perceptual_network: PathBuf,
@@ -75,7 +75,7 @@ impl Default for Reconstruction {
         Self {
             norm: ReconstructionNorm::L1,
             kl_weight: 1e-6,
-            perceptual_weight: 1.0,
+            perceptual_weight: 0.1,
             perceptual_network: EfficientNetLite0::INSTALLED.into(),
             learned_variance: true,
         }

@@ -30,7 +30,7 @@ use crate::grid::{Picture, grid};
 /// The learned logarithm of the errors' variance. Readers of autoencoders pass over `loss.*`, and it is not saved for use.
 const LOG_VARIANCE: &str = "loss.logvar";
 /// Images whose latents decide about the scaling factor.
-const MEASURED_IMAGES: usize = 1024;
+const MEASURED_IMAGES: usize = 512;
 /// Images that go through the network at once where nothing is trained.
 const AT_ONCE: usize = 16;
 
