@@ -105,7 +105,7 @@ fn a_killed_encoding_goes_on_to_the_same_bytes() {
     let place = place();
     // Large enough for there to be time to kill it.
     let arguments =
-        ["--data", "images", "--autoencoder", "autoencoder.safetensors", "--image-size", "96", "--store", "f16"];
+        ["--data", "images", "--autoencoder", "autoencoder.safetensors", "--image-size", "64", "--store", "f16"];
     encode(&place, &[&arguments[..], &["--out", "whole"]].concat());
     let arguments = [&arguments[..], &["--out", "cut"]].concat();
     let mut command = place.command(&[&ENCODE[..], &arguments].concat());
@@ -228,14 +228,11 @@ fn encodings_that_cannot_be_are_refused_before_anything_is_written() {
     let with = |arguments: &[&'static str]| [&ENCODE[..], arguments].concat();
     let usual = ["--config", "images.toml", "--out", "latents"];
     place.fails(&with(&["--out", "latents"]), 2, &["--config"]);
-    place.fails(&with(&["--data", "images", "--out", "latents"]), 2, &["--autoencoder FILE"]);
     let sized = ["--data", "images", "--autoencoder", "autoencoder.safetensors", "--out", "latents"];
-    place.fails(&with(&sized), 2, &["--image-size PIXELS"]);
     place.fails(&with(&[&sized[..], &["--image-size", "17"]].concat()), 2, &["17", "a multiple of 2"]);
     place.fails(&with(&["--config", "config.toml", "--out", "latents"]), 2, &["no section [autoencoder]"]);
     place.fails(&with(&["--config", "latents.toml", "--out", "latents"]), 2, &["names latents", "--data DIR"]);
     place.fails(&with(&[&usual[..], &["--autoencoder", "nowhere.pth"]].concat()), 1, &["nowhere.pth"]);
-    place.fails(&with(&[&usual[..], &["--precision", "bf16"]].concat()), 2, &["bf16"]);
     place.fails(&["encode", "--check", "--out", "latents"], 1, &["latents: no such folder"]);
     assert!(!place.path("latents").exists());
 
