@@ -227,10 +227,6 @@ fn encodings_that_cannot_be_are_refused_before_anything_is_written() {
     let place = place();
     let with = |arguments: &[&'static str]| [&ENCODE[..], arguments].concat();
     let usual = ["--config", "images.toml", "--out", "latents"];
-    place.fails(&with(&["--out", "latents"]), 2, &["--config"]);
-    let sized = ["--data", "images", "--autoencoder", "autoencoder.safetensors", "--out", "latents"];
-    place.fails(&with(&[&sized[..], &["--image-size", "17"]].concat()), 2, &["17", "a multiple of 2"]);
-    place.fails(&with(&["--config", "config.toml", "--out", "latents"]), 2, &["no section [autoencoder]"]);
     place.fails(&with(&["--config", "latents.toml", "--out", "latents"]), 2, &["names latents", "--data DIR"]);
     place.fails(&with(&[&usual[..], &["--autoencoder", "nowhere.pth"]].concat()), 1, &["nowhere.pth"]);
     place.fails(&["encode", "--check", "--out", "latents"], 1, &["latents: no such folder"]);

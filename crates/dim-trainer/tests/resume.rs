@@ -94,6 +94,26 @@ fn interrupted_run_says_how_to_go_on_and_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn run_on_images_of_several_sizes_resumes_to_the_same_bits() {
+    let place = Place::new();
+    let sizes = ["--set", "train.other_image_sizes=[4, 12]", "--set", "train.images=64"];
+    place.train("whole", &sizes);
+    place.train("cut", &[&sizes[..], &["--set", "train.images=20"]].concat());
+    place.train("cut", &[&sizes[..], &["--resume"]].concat());
+    let snapshot = |run: &str| fs::read(place.path(run).join("snapshots/000000000064.safetensors")).unwrap();
+    assert!(snapshot("cut") == snapshot("whole"), "the weights differ");
+    place.train("one", &["--set", "train.images=64"]);
+    // Behind the metadata, which differ.
+    let weights = |bytes: &[u8]| bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..].to_vec();
+    assert!(weights(&snapshot("one")) != weights(&snapshot("whole")), "the sizes make no difference");
+    place.fails(
+        &["train", "--config", "config.toml", "--run", "x", "--set", "train.other_image_sizes=[8, 5]"],
+        2,
+        &["sizes other than `model.image_size`, each once, got 8", "multiples of 2", "got 5"],
+    );
+}
+
+#[test]
 fn second_signal_ends_the_process_at_once() {
     let place = Place::new();
     // Steps that take far longer than the system needs to hand out two signals.

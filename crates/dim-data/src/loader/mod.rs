@@ -15,6 +15,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub use batch::Batch;
 
 use self::recipe::Recipe;
+use crate::mix::{absorb, below};
 use crate::source::check_size;
 use crate::{DataError, ImageSource, Order, Pixels, Source};
 
@@ -25,6 +26,10 @@ pub struct LoaderConfig {
     pub batch_size: usize,
     /// Side of the square images in pixels, or of latents.
     pub size: usize,
+    /// Further sides: each batch has one of all, drawn evenly. Which one is a function of `size_seed` and of where the batch begins.
+    pub other_sizes: Vec<usize>,
+    /// Seed of the batches' sizes.
+    pub size_seed: u64,
     /// Images that the run has seen already: 0, or what a checkpoint says.
     pub first: u64,
     /// Seed of random left-right flips; `None` leaves every image as it is.
@@ -43,6 +48,8 @@ impl Default for LoaderConfig {
         Self {
             batch_size: 64,
             size: 32,
+            other_sizes: Vec::new(),
+            size_seed: 0,
             first: 0,
             flip_seed: None,
             workers: thread::available_parallelism().map_or(1, usize::from),
@@ -52,9 +59,22 @@ impl Default for LoaderConfig {
     }
 }
 
+/// Separates the hashes of the sizes from those of other uses of the same seed.
+const SIZE_DOMAIN: u64 = 0x7369_7A65_0000_0001;
+
 impl LoaderConfig {
+    /// Side of the images of the batch that begins when `first` images have been seen.
+    fn size_at(&self, first: u64) -> usize {
+        let key = absorb(absorb(SIZE_DOMAIN, self.size_seed), first);
+        match below(key, self.other_sizes.len() as u64 + 1) {
+            0 => self.size,
+            other => self.other_sizes[other as usize - 1],
+        }
+    }
+
     fn check(&self) -> Result<(), DataError> {
         check_size(self.size)?;
+        self.other_sizes.iter().try_for_each(|&size| check_size(size))?;
         for (name, value) in [
             ("batch size", self.batch_size),
             ("number of data workers", self.workers),

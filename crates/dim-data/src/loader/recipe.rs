@@ -37,14 +37,14 @@ impl Recipe {
         known_broken: &mut Vec<BrokenFile>,
         stopped: &(dyn Fn() -> bool + Sync),
     ) -> Option<Result<Batch, DataError>> {
-        let LoaderConfig { batch_size, size, .. } = self.config;
+        let (batch_size, size) = (self.config.batch_size, self.config.size_at(first));
         let channels = self.source.channels();
         let image_len = channels * size * size;
         let mut images = vec![0.0; batch_size * image_len];
         let fetched: Vec<Fetched> = images
             .par_chunks_exact_mut(image_len)
             .enumerate()
-            .map(|(image, out)| if stopped() { None } else { Some(self.fetch(first + image as u64, out)) })
+            .map(|(image, out)| if stopped() { None } else { Some(self.fetch(first + image as u64, size, out)) })
             .collect::<Option<_>>()?;
         let before = known_broken.len();
         let mut classes = Vec::with_capacity(batch_size);
@@ -60,7 +60,7 @@ impl Recipe {
 
     /// Writes the image shown when `at` images have been seen, or the next one in the order that can be read. There is nothing to
     /// show once the search has met more broken files than the limit bears, or nothing but broken files.
-    fn fetch(&self, at: u64, out: &mut [f32]) -> Fetched {
+    fn fetch(&self, at: u64, size: usize, out: &mut [f32]) -> Fetched {
         let mirrored = self.config.flip_seed.is_some_and(|seed| is_mirrored(seed, at));
         let mut fetched = Fetched { class: None, broken: Vec::new() };
         let mut met = BTreeSet::new();
@@ -69,7 +69,7 @@ impl Recipe {
             if met.contains(&index) {
                 continue; // the search has run into the next epoch, which may begin with what ended this one
             }
-            let write = || self.source.write(index, self.config.size, mirrored, out).map_err(|error| error.to_string());
+            let write = || self.source.write(index, size, mirrored, out).map_err(|error| error.to_string());
             match guarded(write) {
                 Ok(class) => {
                     fetched.class = Some(class as i64);

@@ -213,6 +213,24 @@ fn a_dropped_loader_leaves_no_thread_behind() {
 }
 
 #[test]
+fn every_batch_has_one_of_the_sizes_whatever_came_before_it() {
+    let source = Numbered::with_broken(50, []);
+    let sized = LoaderConfig { other_sizes: vec![5, 2], size_seed: 4, ..config(2) };
+    let whole: Vec<Batch> = loader(&source, sized.clone()).take(300).map(Result::unwrap).collect();
+    for size in [2, 3, 5] {
+        let count = whole.iter().filter(|batch| batch.size == size).count();
+        // A third of 300, give or take four deviations of 8.2.
+        assert!((67..=133).contains(&count), "{count} of 300 batches have size {size}");
+    }
+    assert!(whole.iter().all(|batch| batch.images.len() == 2 * batch.size * batch.size));
+    let resumed = loader(&source, LoaderConfig { first: 200, workers: 1, ..sized.clone() }).take(200);
+    assert!(resumed.map(Result::unwrap).eq(whole[100..].iter().cloned()), "resuming changes what comes");
+    let other: Vec<usize> =
+        loader(&source, LoaderConfig { size_seed: 5, ..sized }).take(300).map(|batch| batch.unwrap().size).collect();
+    assert!(whole.iter().map(|batch| batch.size).ne(other));
+}
+
+#[test]
 fn numbers_of_zero_and_foreign_orders_are_refused() {
     let source: Arc<dyn ImageSource> = Numbered::with_broken(3, []);
     let order = Order::new(0, 3).unwrap();

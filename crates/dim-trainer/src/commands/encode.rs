@@ -365,3 +365,55 @@ impl Progress {
         eprintln!("{:.1} images/s, in {}", self.done as f64 / took.as_secs_f64(), duration(took));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn find(arguments: &[&str]) -> Result<Job, String> {
+        let arguments = [&["dim-trainer", "encode", "--out", "latents"], arguments].concat();
+        match Cli::try_parse_from(arguments).map_err(|error| error.to_string())?.command {
+            Command::Encode(arguments) => Job::find(&arguments).map_err(|error| error.to_string()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn config(name: &str) -> String {
+        format!("{}/../../configs/{name}.toml", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    #[test]
+    fn a_configuration_says_what_is_encoded_and_the_command_line_goes_before_it() {
+        let imagenet = config("imagenet256_h");
+        let job = find(&["--config", &imagenet]).ok().unwrap();
+        assert_eq!((job.image_size, job.weights.to_str()), (256, Some("weights/autoencoder_kl.pth")));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("0.tar"), b"").unwrap();
+        let path = folder.path().to_str().unwrap();
+        let other = ["--config", &imagenet, "--data", path, "--autoencoder", "a.pth", "--image-size", "64"];
+        let job = find(&other).ok().unwrap();
+        assert_eq!((job.image_size, job.weights.to_str()), (64, Some("a.pth")));
+        assert!(
+            matches!(job.data, DataConfig::WebDataset(_)) && matches!(data_at(Path::new("x")), DataConfig::Folder(_))
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_cannot_be_is_named() {
+        let (imagenet, smoke) = (config("imagenet256_h"), config("smoke"));
+        for (arguments, needle) in [
+            (vec![], "--config"),
+            (vec!["--data", "images"], "--autoencoder FILE"),
+            (vec!["--config", &smoke], "no section [autoencoder]"),
+            (vec!["--config", &imagenet, "--image-size", "17"], "--image-size 17: expected a multiple of 8"),
+            (vec!["--check", "--data", "images"], "cannot be used with"),
+        ] {
+            let error = find(&arguments).err().unwrap();
+            assert!(error.contains(needle), "{arguments:?}: {error}");
+        }
+    }
+}

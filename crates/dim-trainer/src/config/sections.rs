@@ -68,6 +68,9 @@ pub struct Train {
     /// Images that go through the network at once; the gradients of a step's pieces are added up. By default all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<usize>,
+    /// Besides `model.image_size`: each batch has one of all these sides, drawn evenly. In pixels of the network's input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_image_sizes: Vec<usize>,
     /// Peak learning rate.
     pub lr: f64,
     /// The learning rate climbs from 0 to its peak over this many images.

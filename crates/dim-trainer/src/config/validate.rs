@@ -24,6 +24,7 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     );
     diffusion(&config.diffusion, &mut problems);
     train(&config.train, &mut problems);
+    other_sizes(config, &mut problems);
     if let Some(section) = &config.ema {
         ema(section, &mut problems);
     }
@@ -135,6 +136,26 @@ pub(super) fn train(train: &Train, problems: &mut Problems) {
     );
 }
 
+fn other_sizes(config: &Config, problems: &mut Problems) {
+    let (sizes, multiple) = (&config.train.other_image_sizes, config.model.size_multiple());
+    problems.require(
+        "train.other_image_sizes",
+        sizes.is_empty() || !config.data.is_latents(),
+        "empty for latents on disk, which have one size; images are encoded at every size",
+        format!("{sizes:?}"),
+    );
+    for (index, &size) in sizes.iter().enumerate() {
+        problems.require(
+            "train.other_image_sizes",
+            size > 0 && size.is_multiple_of(multiple) && size <= MAX_SIZE,
+            &format!("multiples of {multiple} up to {MAX_SIZE}"),
+            size,
+        );
+        let repeated = size == config.model.image_size() || sizes[..index].contains(&size);
+        problems.require("train.other_image_sizes", !repeated, "sizes other than `model.image_size`, each once", size);
+    }
+}
+
 fn ema(ema: &Ema, problems: &mut Problems) {
     let listed = format!("{:?}", ema.sigma_rel);
     problems.require("ema.sigma_rel", !ema.sigma_rel.is_empty(), "one width or more", &listed);
@@ -180,6 +201,7 @@ fn sample(sample: &Sample, config: &Config, problems: &mut Problems) {
 
 const MAX_THREADS: usize = 1024;
 const MAX_GRID: usize = 256;
+const MAX_SIZE: usize = 4096;
 
 #[derive(Default)]
 pub(super) struct Problems {

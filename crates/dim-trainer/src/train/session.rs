@@ -253,6 +253,13 @@ fn loader_config(config: &impl RunConfig, size: usize, images_seen: u64) -> Load
     LoaderConfig {
         batch_size: config.train().batch_size,
         size,
+        other_sizes: config
+            .train
+            .other_image_sizes
+            .iter()
+            .map(|side| side * size / config.model.image_size())
+            .collect(),
+        size_seed: config.train.seed,
         first: images_seen,
         flip_seed: config.train().random_flip.then_some(config.train().seed),
         max_broken_files: config.train().max_broken_files,
