@@ -1,8 +1,8 @@
 // The scan of few short sequences: the warps of a block take the segments of a sequence, for the same channels.
 //
-// Each warp walks its segment from zeros for the states behind it and for the sum of its step sizes; then, from what the
-// segments before it leave, once more for the output. The second walk reads from the caches. No warp waits for another
-// but once, between the walks.
+// Each warp walks its segment from zeros for the states behind it and for the sum of its step sizes; then, from what
+// the segments before it leave, once more for the output. The second walk reads from the caches. No warp waits for
+// another but once, between the walks.
 #pragma once
 
 #include "selective_scan/layout.cuh"
@@ -76,7 +76,8 @@ __device__ void walk_by_warp(const SelectiveScanForward& params, const Place<L>&
     ChunkRows<T, L::kStates> c(p.c, p.c_batch_stride, p.c_token_stride, batch);
     const float bias = element_or_zero(p.delta_bias, at.channel), d = element_or_zero(p.d, at.channel);
 
-    // The lanes keep the chunk's token numbers, eight of them the same eight; of steps behind the last, any that exists.
+    // The lanes keep the chunk's token numbers, eight of them the same eight; of steps behind the last, any that
+    // exists.
     const auto tokens_from = [&](int step) {
         return token_of(p.token_map, min(step + static_cast<int>(threadIdx.x % kChunk), end - 1));
     };

@@ -27,8 +27,8 @@ __device__ constexpr int stretch(int states) { return states <= 16 ? 32 : 512 / 
 
 /// S of the N states of C neighbouring channels lie in one thread; its neighbours hold the others.
 ///
-/// With two channels a thread, what a token's B and C cost to fetch from shared memory is halved. A block's channels are
-/// those of its first kSpan threads; the others, if there are more, have the same channels and other tokens.
+/// With two channels a thread, what a token's B and C cost to fetch from shared memory is halved. A block's channels
+/// are those of its first kSpan threads; the others, if there are more, have the same channels and other tokens.
 template <int N, int S, int C, int kSpan = kThreads>
 struct Split {
     static constexpr int kStates = N;

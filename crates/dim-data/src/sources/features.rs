@@ -61,7 +61,10 @@ impl Features {
         let root = &config.path;
         check_folder(root, EXPECTED, MEND)?;
         let (mut archives, mut arrays, mut others) = (Vec::new(), Vec::new(), Vec::new());
-        collect(root, MEND, &mut |path: &Path| match (path.extension().and_then(|it| it.to_str()), path.strip_prefix(root)) {
+        collect(root, MEND, &mut |path: &Path| match (
+            path.extension().and_then(|it| it.to_str()),
+            path.strip_prefix(root),
+        ) {
             (Some("npz"), Ok(below)) => archives.push(Box::<Path>::from(below)),
             (Some("npy"), Ok(below)) => arrays.push(Box::<Path>::from(below)),
             _ => others.push(path.to_owned()),

@@ -11,8 +11,8 @@ use tch::Kind;
 
 use super::network;
 use super::report::Report;
-use crate::ema::snapshot as averages;
 use crate::config::{AutoencoderRun, Config, RunConfig};
+use crate::ema::snapshot as averages;
 use crate::error::TrainerError;
 use crate::first_stage;
 use crate::format::{counted, thousands};
