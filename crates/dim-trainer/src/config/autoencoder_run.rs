@@ -130,6 +130,8 @@ impl AutoencoderRun {
         problems.require("train.recompute_blocks", recompute == 0, "0 for an autoencoder", recompute);
         let recompute = self.train.recompute_scan;
         problems.require("train.recompute_scan", !recompute, "false for an autoencoder", recompute);
+        let others = &self.train.other_image_sizes;
+        problems.require("train.other_image_sizes", others.is_empty(), "[] for an autoencoder", format!("{others:?}"));
         problems.require(
             "pictures.every_images",
             self.pictures.every_images != Some(0),

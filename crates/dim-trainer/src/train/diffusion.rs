@@ -88,6 +88,11 @@ impl Task for DiffusionTask {
         self.data.size()
     }
 
+    fn other_loaded_sizes(&self, config: &Config) -> Vec<usize> {
+        let sides = config.train.other_image_sizes.iter();
+        sides.map(|side| side * self.data.size() / config.model.image_size()).collect()
+    }
+
     fn inputs(&self, batch: Tensor, images_seen: u64) -> Result<Tensor, TrainerError> {
         self.data.inputs(batch, images_seen)
     }

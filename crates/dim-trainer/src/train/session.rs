@@ -81,7 +81,7 @@ impl<T: Task> Session<T> {
         let source = std::sync::Arc::clone(task.source());
         let data = DataSummary::of(&*source);
         let order = Order::new(config.train().seed, source.len())?;
-        let loader = Loader::over(source, order, loader_config(&config, task.loaded_size(), images_seen))?;
+        let loader = Loader::over(source, order, loader_config(&task, &config, images_seen))?;
         Ok(Self {
             task,
             window: Window::new(config.train().batch_size, last.map_or(0.0, |record| record.elapsed_s)),
@@ -249,17 +249,12 @@ impl<T: Task> Session<T> {
     }
 }
 
-fn loader_config(config: &impl RunConfig, size: usize, images_seen: u64) -> LoaderConfig {
+fn loader_config<T: Task>(task: &T, config: &T::Config, images_seen: u64) -> LoaderConfig {
     LoaderConfig {
         batch_size: config.train().batch_size,
-        size,
-        other_sizes: config
-            .train
-            .other_image_sizes
-            .iter()
-            .map(|side| side * size / config.model.image_size())
-            .collect(),
-        size_seed: config.train.seed,
+        size: task.loaded_size(),
+        other_sizes: task.other_loaded_sizes(config),
+        size_seed: config.train().seed,
         first: images_seen,
         flip_seed: config.train().random_flip.then_some(config.train().seed),
         max_broken_files: config.train().max_broken_files,

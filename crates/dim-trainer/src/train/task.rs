@@ -57,6 +57,11 @@ pub trait Task: Sized {
     /// Side of what the loader is to give: pixels, or places of a latent.
     fn loaded_size(&self) -> usize;
 
+    /// Further such sides, of which every batch has one.
+    fn other_loaded_sizes(&self, _config: &Self::Config) -> Vec<usize> {
+        Vec::new()
+    }
+
     /// What the network sees of a `batch` on the device, `[image, channel, row, column]`, that begins after `images_seen` images.
     ///
     /// # Errors
