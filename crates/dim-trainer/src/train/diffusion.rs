@@ -35,7 +35,8 @@ impl DiffusionTask {
     /// The objective that a configuration describes, and the data that it names.
     ///
     /// # Errors
-    /// [`TrainerError::Diffusion`]; as [`Data::open`].
+    /// [`TrainerError::Diffusion`]; [`TrainerError::Data`]; [`TrainerError::ConfigValues`] with everything that does not fit;
+    /// [`TrainerError::OtherAutoencoder`]; [`TrainerError::Weights`].
     pub fn open(config: &Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
         let null_class = config.model.null_class().and_then(|class| i64::try_from(class).ok());
         let loss = Loss {
