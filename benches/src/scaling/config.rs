@@ -163,21 +163,24 @@ impl SweepConfig {
             format!("`seconds_per_point` must be from 0 to 3600, got {seconds}"),
         );
         require(self.max_samples >= 1, "`max_samples` must be at least 1, got 0".into());
-        let own = self.models.iter().flat_map(|model| {
-            model.images_at_px.iter().map(move |(px, batch)| (format!("{}: `images_at_px", model.name), px, batch))
-        });
-        let others: Vec<_> =
-            self.images_at_px.iter().map(|(px, batch)| ("`images_at_px".to_owned(), px, batch)).chain(own).collect();
-        let tables = others.iter().map(|(table, px, batch)| (format!("{table}.{px}"), *batch));
-        for (table, batch) in std::iter::once(("`images_at_256_px".to_owned(), &self.images_at_256_px)).chain(tables) {
+        // Whose batches, at which side: the sweep's, then those of single networks.
+        let of_sweep = self.images_at_px.iter().map(|(px, batch)| (String::new(), px, batch));
+        let of_models = self
+            .models
+            .iter()
+            .flat_map(|model| model.images_at_px.iter().map(|(px, batch)| (format!("{}: ", model.name), px, batch)));
+        let mut tables = vec![(String::new(), "images_at_256_px".to_owned(), &self.images_at_256_px)];
+        for (owner, px, batch) in of_sweep.chain(of_models) {
+            let known = px.parse().is_ok_and(|px| self.resolutions.contains(&px));
+            require(known, format!("{owner}`images_at_px` has {px}, which is none of `resolutions`"));
+            tables.push((owner, format!("images_at_px.{px}"), batch));
+        }
+        for (owner, table, batch) in tables {
             for mode in [Mode::Forward, Mode::SamplingStep, Mode::TrainingStep] {
                 let (key, images) = (serde_name(mode), batch.of(mode));
-                require(images > 0.0 && images.is_finite(), format!("{table}.{key}` must be positive, got {images}"));
+                let positive = images > 0.0 && images.is_finite();
+                require(positive, format!("{owner}`{table}.{key}` must be positive, got {images}"));
             }
-        }
-        for (table, px, _) in others {
-            let known = px.parse().is_ok_and(|px| self.resolutions.contains(&px));
-            require(known, format!("{table}` has {px}, which is none of `resolutions`"));
         }
         let mut names = BTreeSet::new();
         for model in &self.models {
