@@ -42,6 +42,8 @@ impl Place {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dim-trainer"));
         command.current_dir(self.folder.path()).args(arguments).stdin(Stdio::null());
+        // Without these the program starts itself once more to set them: loading libtorch is most of a short test.
+        command.envs([("OMP_WAIT_POLICY", "passive"), ("OMP_DYNAMIC", "false")]);
         command
     }
 
