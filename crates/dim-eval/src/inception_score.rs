@@ -106,6 +106,49 @@ impl InceptionScore {
         Ok(())
     }
 
+    /// Number of its parts.
+    #[must_use]
+    pub fn parts(&self) -> u64 {
+        self.parts.len() as u64
+    }
+
+    /// All that is known, to be stored: for each part the sum of its images' probabilities, then the sum of `p ln p`, then the number of
+    /// images; `[part, class + 2]`, f64.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn sums(&self) -> Result<Tensor, EvalError> {
+        let row = |part: &Part| {
+            let rest = Tensor::f_from_slice(&[part.negative_entropy, part.count as f64])?;
+            Tensor::f_cat(&[&part.probabilities, &rest], 0)
+        };
+        Ok(Tensor::f_stack(&self.parts.iter().map(row).collect::<Result<Vec<_>, _>>()?, 0)?)
+    }
+
+    /// What [`sums`](Self::sums) gave, of a set of `images` images.
+    ///
+    /// # Errors
+    /// [`EvalError::Dimension`] for another shape.
+    pub fn from_sums(images: u64, sums: &Tensor) -> Result<Self, EvalError> {
+        let wrong = || {
+            let got = format!("shape {:?}", sums.size());
+            EvalError::Dimension { what: "the sums of an inception score", expected: 2, got }
+        };
+        let &[_, width] = sums.size().as_slice() else { return Err(wrong()) };
+        let classes = width - 2;
+        if classes < 1 {
+            return Err(wrong());
+        }
+        let part = |row: Tensor| {
+            Ok::<_, EvalError>(Part {
+                probabilities: row.f_narrow(0, 0, classes)?.copy(),
+                negative_entropy: row.double_value(&[classes]),
+                count: row.double_value(&[classes + 1]) as u64,
+            })
+        };
+        Ok(Self { images, parts: sums.f_unbind(0)?.into_iter().map(part).collect::<Result<_, _>>()? })
+    }
+
     /// Takes in what `other` has seen of the same set.
     ///
     /// # Errors

@@ -49,7 +49,27 @@ impl Statistics {
             return Err(EvalError::TooFewImages { quantity: "a covariance", needed: 2, got: count });
         }
         let scatter = gaussian.covariance().f_mul_scalar((count - 1) as f64)?;
-        Ok(Self { count, mean: gaussian.mean().copy(), scatter })
+        Self::from_sums(count, gaussian.mean().copy(), scatter)
+    }
+
+    /// Those that [`sums`](Self::sums) gave, on the device where the tensors are.
+    ///
+    /// # Errors
+    /// [`EvalError::Dimension`].
+    pub fn from_sums(count: u64, mean: Tensor, scatter: Tensor) -> Result<Self, EvalError> {
+        let d = mean.numel();
+        if mean.dim() != 1 || scatter.size() != [d as i64, d as i64] {
+            let got = format!("shape {:?} for a mean of shape {:?}", scatter.size(), mean.size());
+            return Err(EvalError::Dimension { what: "the sum of products", expected: d, got });
+        }
+        Ok(Self { count, mean: mean.f_to_kind(Kind::Double)?, scatter: scatter.f_to_kind(Kind::Double)? })
+    }
+
+    /// All that is known, to be stored: the mean `[feature]`, and the sum over the images of the products of deviations from it
+    /// `[feature, feature]`; both f64.
+    #[must_use]
+    pub fn sums(&self) -> [&Tensor; 2] {
+        [&self.mean, &self.scatter]
     }
 
     /// Number of images.

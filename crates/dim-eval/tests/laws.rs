@@ -147,10 +147,13 @@ fn images(side: i64, phase: f64) -> Tensor {
 fn images_of_another_size_or_number_of_channels_are_refused() {
     let Some(network) = common::efficientnet_lite0() else { return };
     let pixels = |side| (images(side, 0.0) + 1.0) * 127.5;
-    assert_eq!(network.see(&pixels(224)).unwrap().features.size(), [2, network.dimension() as i64]);
-    let error = network.see(&pixels(64)).unwrap_err().to_string();
+    assert_eq!(
+        network.see(&network.prepare(&pixels(224)).unwrap()).unwrap().features.size(),
+        [2, network.dimension() as i64]
+    );
+    let error = network.prepare(&pixels(64)).unwrap_err().to_string();
     assert!(error.contains("[image, 3, 224, 224]") && error.contains("[2, 3, 64, 64]"), "{error}");
-    assert!(network.see(&pixels(224).narrow(1, 0, 1)).is_err());
+    assert!(network.prepare(&pixels(224).narrow(1, 0, 1)).is_err());
     assert!(network.stages(&images(32, 0.0).narrow(1, 0, 2)).is_err());
 }
 
@@ -358,7 +361,8 @@ fn inception_takes_images_of_any_size_and_the_names_of_the_wrapper() {
     let own = Inception::procedural(7, Preprocessing::PytorchFid, Device::Cpu).unwrap();
     let loaded = Inception::load(&path, Preprocessing::PytorchFid, Device::Cpu).unwrap();
     let pixels = ((images(40, 0.3) + 1.0) * 127.5).narrow(0, 0, 1).narrow(3, 0, 31);
-    let (seen, same) = (own.see(&pixels).unwrap(), loaded.see(&pixels).unwrap());
+    let prepared = own.prepare(&pixels).unwrap();
+    let (seen, same) = (own.see(&prepared).unwrap(), loaded.see(&prepared).unwrap());
     assert_eq!(seen.features.size(), [1, own.dimension() as i64]);
     assert_eq!(seen.spatial.as_ref().unwrap().size(), [1, own.spatial_dimension().unwrap() as i64]);
     assert_eq!(seen.logits.unwrap().size(), [1, own.classes().unwrap() as i64]);
@@ -367,5 +371,5 @@ fn inception_takes_images_of_any_size_and_the_names_of_the_wrapper() {
     assert!(same.logits.is_none() && loaded.classes().is_none());
     let error = loaded.logits(&same.features, false).err().unwrap().to_string();
     assert!(error.contains("fc.weight"), "{error}");
-    assert!(own.see(&pixels.narrow(1, 0, 1)).is_err());
+    assert!(own.prepare(&pixels.narrow(1, 0, 1)).is_err());
 }

@@ -55,11 +55,18 @@ pub trait FeatureExtractor {
         None
     }
 
-    /// What it sees in `pixels`, `[image, 3, row, column]` RGB, f32, whole numbers from 0 to 255, as [`input`](Self::input) has them.
+    /// What the network reads of `pixels`, `[image, 3, row, column]` RGB, f32, whole numbers from 0 to 255, as [`input`](Self::input) has
+    /// them: `[image, 3, row, column]` of one size for all images.
     ///
     /// # Errors
     /// Images of another shape; no memory.
-    fn see(&self, pixels: &Tensor) -> Result<Seen, EvalError>;
+    fn prepare(&self, pixels: &Tensor) -> Result<Tensor, EvalError>;
+
+    /// What it sees in images that were [prepared](Self::prepare).
+    ///
+    /// # Errors
+    /// No memory.
+    fn see(&self, prepared: &Tensor) -> Result<Seen, EvalError>;
 }
 
 /// Refuses what is no batch of RGB images.

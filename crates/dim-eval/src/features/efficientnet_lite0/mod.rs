@@ -117,7 +117,7 @@ impl EfficientNetLite0 {
     /// Scores of ImageNet's 1,000 classes, `[image, class]`, before the softmax.
     ///
     /// # Errors
-    /// Other features than those of [`FeatureExtractor::see`].
+    /// Other features than those of [`Seen`].
     pub fn logits(&self, features: &Tensor) -> Result<Tensor, EvalError> {
         Ok(features.f_linear(&self.classifier.0, Some(&self.classifier.1))?)
     }
@@ -150,15 +150,18 @@ impl FeatureExtractor for EfficientNetLite0 {
         layout::FEATURES as usize
     }
 
-    fn see(&self, pixels: &Tensor) -> Result<Seen, EvalError> {
+    fn prepare(&self, pixels: &Tensor) -> Result<Tensor, EvalError> {
         let side = INPUT_SIZE as i64;
         if pixels.size().get(2..) != Some(&[side, side][..]) {
             let expected = format!("[image, 3, {side}, {side}]: resize them first");
             return Err(EvalError::Argument { argument: "images", expected, got: format!("{:?}", pixels.size()) });
         }
         refuse_other_channels(pixels)?;
-        let normalised = pixels.f_sub_scalar(127.0)?.f_div_scalar(128.0)?;
-        Ok(Seen { features: self.evaluate(&normalised, &mut |_, _| ())?, spatial: None, logits: None })
+        Ok(pixels.f_sub_scalar(127.0)?.f_div_scalar(128.0)?)
+    }
+
+    fn see(&self, prepared: &Tensor) -> Result<Seen, EvalError> {
+        Ok(Seen { features: self.evaluate(prepared, &mut |_, _| ())?, spatial: None, logits: None })
     }
 }
 

@@ -161,9 +161,12 @@ impl FeatureExtractor for Inception {
         self.classifier.as_ref().map(|_| layout::CLASSES as usize)
     }
 
-    fn see(&self, pixels: &Tensor) -> Result<Seen, EvalError> {
+    fn prepare(&self, pixels: &Tensor) -> Result<Tensor, EvalError> {
         refuse_other_channels(pixels)?;
-        let x = self.preprocessing.apply(pixels)?;
+        self.preprocessing.apply(pixels)
+    }
+
+    fn see(&self, prepared: &Tensor) -> Result<Seen, EvalError> {
         let mut spatial = None;
         let mut look = |name: &str, map: &Tensor| {
             if name == SPATIAL_MODULE {
@@ -172,7 +175,7 @@ impl FeatureExtractor for Inception {
                 spatial = Some(first.and_then(|map| map.f_flatten(1, -1)));
             }
         };
-        let map = self.evaluate(&x, &mut look)?;
+        let map = self.evaluate(prepared, &mut look)?;
         let features = map.f_mean_dim(&[2_i64, 3][..], false, Kind::Float)?;
         let logits = self.classifier.as_ref().map(|_| self.logits(&features, false)).transpose()?;
         Ok(Seen { features, spatial: spatial.transpose()?, logits })
