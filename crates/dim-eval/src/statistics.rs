@@ -67,7 +67,6 @@ impl Statistics {
 
     /// All that is known, to be stored: the mean `[feature]`, and the sum over the images of the products of deviations from it
     /// `[feature, feature]`; both f64.
-    #[must_use]
     pub fn sums(&self) -> [&Tensor; 2] {
         [&self.mean, &self.scatter]
     }

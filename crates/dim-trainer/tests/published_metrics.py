@@ -1,8 +1,9 @@
 """Metrics of two folders of images by the packages that papers use, as one JSON object: pytorch-fid, torch-fidelity, prdc.
 
-    python published_metrics.py IMAGES REFERENCE INCEPTION.pth [--batch-size N] [--device cuda] [--speed]
+    python published_metrics.py IMAGES REFERENCE INCEPTION.pth [--batch-size N] [--device cuda] [--speed] [--make N]
 
-With --speed: only how many images of IMAGES a second pytorch-fid turns into statistics. Needs
+With --speed: only how many images of IMAGES a second pytorch-fid turns into statistics. With --make: first writes N images of waves and
+noise, 256 x 256, to each folder. Needs
     pip install torch==2.11.0 torchvision==0.26.0 scipy scikit-learn
     pip install --no-deps pytorch-fid==0.3.0 torch-fidelity==0.4.0 prdc==0.2
 """
@@ -28,12 +29,29 @@ def main():
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--make", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.make:
+        make(arguments.images, arguments.make, seed=1, tint=0)
+        make(arguments.reference, arguments.make, seed=2, tint=20)
     with contextlib.redirect_stdout(sys.stderr):  # the packages print
         result = speed(arguments) if arguments.speed else metrics(arguments)
     print(json.dumps(result))
+
+
+def make(folder, count, seed, tint, side=256):
+    from PIL import Image
+
+    pathlib.Path(folder).mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:side, 0:side]
+    for number in range(count):
+        turns, phases, slopes = random.uniform(0.02, 0.6, 3), random.uniform(0, 6, 3), random.uniform(-1, 1, 3)
+        waves = [127 + tint + 100 * np.sin(turn * (x + slope * y) + phase) for turn, phase, slope in zip(turns, phases, slopes)]
+        pixels = np.stack(waves, -1) + random.normal(0, 12, (side, side, 3))
+        Image.fromarray(np.clip(pixels, 0, 255).astype("uint8")).save(f"{folder}/{number:06}.png")
 
 
 def fid_network(arguments):
@@ -56,7 +74,7 @@ def speed(arguments):
     run = lambda names: fid_score.calculate_activation_statistics(
         names, network, arguments.batch_size, 2048, arguments.device, arguments.workers
     )
-    run(names[: arguments.batch_size])  # warm
+    run(names[: 2 * arguments.batch_size])  # warm
     start = time.perf_counter()
     run(names)
     seconds = time.perf_counter() - start

@@ -1,6 +1,7 @@
 //! A folder of images against a reference, or into a file.
 
 use std::path::Path;
+use std::time::Instant;
 
 use dim_eval::{PatchGrid, frechet_distance};
 use serde_json::json;
@@ -41,16 +42,20 @@ pub(super) fn run(arguments: &EvalArgs, path: &Path) -> Result<u8, TrainerError>
         patches: grid,
     };
     let needs = if reference.is_some() { settings.needs() } else { settings.needs_of_reference() };
+    let started = Instant::now();
     let images = measured(&folders, &files, path, needs)?;
+    let images_per_s = images.whole.count() as f64 / started.elapsed().as_secs_f64();
     if let Some(path) = &arguments.save_statistics {
         images.whole.save(path)?;
     }
     let Some(reference) = reference else {
         let saved = arguments.save_statistics.as_deref().unwrap_or(path).display().to_string();
         if arguments.json {
+            let features = extractor.network.name();
+            let count = images.whole.count();
             println!(
                 "{}",
-                json!({ "statistics": saved, "images": images.whole.count(), "features": extractor.network.name() })
+                json!({ "statistics": saved, "images": count, "features": features, "images_per_s": images_per_s })
             );
         } else {
             println!("{saved}");
@@ -67,7 +72,7 @@ pub(super) fn run(arguments: &EvalArgs, path: &Path) -> Result<u8, TrainerError>
         let mut report = json!(found);
         report["features"] = json!(extractor.network.name());
         report["origin"] = json!(images.whole.origin);
-        report["images"] = json!({ "path": path, "count": images.whole.count() });
+        report["images"] = json!({ "path": path, "count": images.whole.count(), "images_per_s": images_per_s });
         let count = Some(reference.whole.count()).filter(|&count| count > 0);
         report["reference"] = json!({ "path": arguments.reference, "count": count });
         report["notes"] = json!(notes);
