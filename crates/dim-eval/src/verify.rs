@@ -4,9 +4,13 @@ use dim_model::ModelError;
 use dim_model::verify::{Computed, File, Report, in_f32};
 use tch::{Device, Kind, Tensor};
 
-use crate::{EvalError, Gaussian, Statistics, features::EfficientNetLite0, frechet_distance};
+use crate::{
+    EvalError, Gaussian, InceptionScore, Statistics,
+    features::{EfficientNetLite0, Inception, Preprocessing},
+    frechet_distance, kernel_distance_of_all, neighbours, radii,
+};
 
-/// Features, logits and maps of EfficientNet-Lite0, absolute; root mean squares of its maps, relative.
+/// Features, logits and maps, absolute.
 const FEATURES: f64 = 1e-4;
 /// Relative error of a root mean square over a whole map.
 const MAPS: f64 = 1e-5;
@@ -19,6 +23,16 @@ const DISTANCE: f64 = 1e-9;
 const SINGULAR_DISTANCE: f64 = 1e-6;
 /// Every so many channels of the head's map are in the file.
 const HEAD_STRIDE: i64 = 16;
+/// Every so many rows and columns of resized images are in the file.
+const RESIZED_STRIDE: i64 = 13;
+/// Every so many channels, and rows and columns, of Inception's maps are in the file.
+const MAP_STRIDES: [i64; 2] = [8, 6];
+/// Features of the sets whose last does not vary.
+const SINGULAR_FEATURES: i64 = 6;
+/// What pytorch-fid adds to the diagonals of covariances whose root is not finite.
+const OFFSET: f64 = 1e-6;
+/// First values of weights that are computed from their names.
+const PROBES: f64 = 1e-7;
 
 /// Why a file could not be compared.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +71,58 @@ pub fn efficientnet_lite0(file: &File, network: &EfficientNetLite0) -> Result<Re
     computed.push(Computed::new("features", &features, file.tensor("features")?, FEATURES));
     computed.push(Computed::new("logits", &network.logits(&features)?, file.tensor("logits")?, FEATURES));
     let parameters = Tensor::from_slice(&[EfficientNetLite0::parameters()]);
+    computed.push(Computed::new("n_params", &parameters, file.tensor("n_params")?, 0.0));
+    let mut report = Report::default();
+    report.inputs.push("x".to_owned());
+    in_f32(&computed, &mut report);
+    Ok(report)
+}
+
+/// Checks the Inception network of FID, with weights computed from their names, on the images of the file: the resizing, every module, the
+/// maps that pytorch-fid compares, features and scores of classes.
+///
+/// # Errors
+/// A file without the keys that such a file has.
+pub fn inception(file: &File, device: Device) -> Result<Report, VerifyError> {
+    let _no_grad = tch::no_grad_guard();
+    let seed = file.metadata("seed")?.parse().map_err(|_| EvalError::Argument {
+        argument: "the seed of the file",
+        expected: "a whole number".to_owned(),
+        got: "something else".to_owned(),
+    })?;
+    let parameters = Inception::procedural_parameters(seed)?;
+    let network = Inception::procedural(seed, Preprocessing::PytorchFid, device)?;
+    let mut computed = Vec::new();
+    for (name, expected) in file.starting_with("probe.") {
+        let first = parameters.get(name).map_err(EvalError::from)?.detach().flatten(0, -1);
+        let first = first.narrow(0, 0, expected.size()[0]);
+        computed.push(Computed::new(format!("probe.{name}"), &first, expected, PROBES));
+    }
+    let resized = Inception::resized(&file.tensor("x")?.to_device(device))?;
+    let sample = resized.slice(2, None, None, RESIZED_STRIDE).slice(3, None, None, RESIZED_STRIDE);
+    computed.push(Computed::new("resized.sample", &sample, file.tensor("resized.sample")?, FEATURES));
+    let mean = |map: &Tensor| map.mean_dim(&[2_i64, 3][..], false, Kind::Float);
+    let mut look = |name: &str, map: &Tensor| {
+        let key = format!("rms.{name}");
+        if let Ok(expected) = file.tensor(&key) {
+            let rms = map.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().view([1]);
+            computed.push(Computed::new(key, &rms, expected, MAPS).relative());
+        }
+        // pytorch-fid calls its outputs by their channels.
+        let output = if name == "Mixed_6e" { "768" } else { name };
+        let (samples, means) = (format!("map.{output}.sample"), format!("feat.{output}"));
+        if let (Ok(samples_there), Ok(means_there)) = (file.tensor(&samples), file.tensor(&means)) {
+            let [channels, places] = MAP_STRIDES;
+            let sample = map.slice(1, None, None, channels).slice(2, None, None, places).slice(3, None, None, places);
+            computed.push(Computed::new(samples, &sample, samples_there, FEATURES));
+            computed.push(Computed::new(means, &mean(map), means_there, FEATURES));
+        }
+    };
+    let features = mean(&network.evaluate(&resized, &mut look)?);
+    computed.push(Computed::new("feat.2048", &features, file.tensor("feat.2048")?, FEATURES));
+    let logits = network.logits(&features, true)?;
+    computed.push(Computed::new("fc_logits", &logits, file.tensor("fc_logits")?, FEATURES));
+    let parameters = Tensor::from_slice(&[Inception::parameters()]);
     computed.push(Computed::new("n_params", &parameters, file.tensor("n_params")?, 0.0));
     let mut report = Report::default();
     report.inputs.push("x".to_owned());
@@ -106,6 +172,63 @@ pub fn frechet(file: &File) -> Result<Report, VerifyError> {
             computed.push(Computed::new(key(part), &distance, file.tensor(&key(part))?, tolerance));
         }
     }
+    in_f32(&computed, &mut report);
+    Ok(report)
+}
+
+/// Checks every metric of two sets of features: moments, the Fréchet distance, also of covariances without full rank, KID, precision, recall,
+/// density and coverage with their radii, and the inception score.
+///
+/// # Errors
+/// A file without the keys that such a file has.
+pub fn metrics(file: &File, device: Device) -> Result<Report, VerifyError> {
+    let (real, fake) = (file.tensor("real")?, file.tensor("fake")?);
+    let k = file.tensor("k")?.int64_value(&[0]) as usize;
+    let mut computed = Vec::new();
+    let mut gaussians = Vec::new();
+    for (set, samples) in [("real", real), ("fake", fake)] {
+        let gaussian = in_uneven_batches(samples)?.gaussian()?;
+        for (part, tensor) in [("mu", gaussian.mean()), ("sigma", gaussian.covariance())] {
+            let key = format!("{part}_{set}");
+            computed.push(Computed::new(&key, tensor, file.tensor(&key)?, MOMENTS));
+        }
+        let key = format!("{set}_radii");
+        computed.push(Computed::new(&key, &radii(samples, k, device)?, file.tensor(&key)?, DISTANCE));
+        gaussians.push(gaussian);
+    }
+    let scalar = |key: &str, value: f64, tolerance: f64| {
+        Ok::<_, VerifyError>(Computed::new(key, &Tensor::from_slice(&[value]), file.tensor(key)?, tolerance))
+    };
+    computed.push(scalar("frechet", frechet_distance(&gaussians[0], &gaussians[1])?, DISTANCE)?);
+    let singular = |samples: &Tensor, constant: f64| {
+        let cut = samples.narrow(1, 0, SINGULAR_FEATURES).copy();
+        let _ = cut.select(1, SINGULAR_FEATURES - 1).f_fill_(constant)?;
+        in_uneven_batches(&cut)?.gaussian()
+    };
+    let (one, other) = (singular(real, 0.25)?, singular(fake, 0.75)?);
+    computed.push(scalar("frechet_singular", frechet_distance(&one, &other)?, SINGULAR_DISTANCE)?);
+    // pytorch-fid's way out where a root is not finite: a little on the diagonals, under the root alone.
+    let offset = |gaussian: &Gaussian| {
+        let unit = Tensor::f_eye(SINGULAR_FEATURES, (Kind::Double, Device::Cpu))?.f_mul_scalar(OFFSET)?;
+        Gaussian::new(gaussian.mean().copy(), gaussian.covariance().f_add(&unit)?)
+    };
+    let with_offset = frechet_distance(&offset(&one)?, &offset(&other)?)? - 2.0 * OFFSET * SINGULAR_FEATURES as f64;
+    computed.push(scalar("frechet_singular_eps", with_offset, DISTANCE)?);
+    computed.push(scalar("kid", kernel_distance_of_all(real, fake, device)?, DISTANCE)?);
+    for of in neighbours(real, fake, &[k], device)? {
+        let values =
+            [("precision", of.precision), ("recall", of.recall), ("density", of.density), ("coverage", of.coverage)];
+        for (key, value) in values {
+            computed.push(scalar(key, value, MOMENTS)?);
+        }
+    }
+    let probabilities = file.tensor("probs")?;
+    let (images, classes) = probabilities.size2().map_err(EvalError::from)?;
+    let mut score = InceptionScore::new(classes as usize, images.unsigned_abs(), 1)?;
+    score.add(0, &probabilities.log())?;
+    computed.push(scalar("inception_score", score.score()?.mean, DISTANCE)?);
+    let mut report = Report::default();
+    report.inputs.extend(["real", "fake", "probs", "k"].map(str::to_owned));
     in_f32(&computed, &mut report);
     Ok(report)
 }

@@ -10,6 +10,7 @@ use dim_model::{
     verify::{File, Report},
     weights::WeightFile,
 };
+use tch::Device;
 
 fn golden(name: &str) -> (File, BTreeSet<String>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(format!("{name}.safetensors"));
@@ -40,4 +41,17 @@ fn features_are_those_of_the_published_network() {
     let Some(network) = common::efficientnet_lite0() else { return };
     let (file, keys) = golden("efficientnet_lite0");
     assert_holds(&verify::efficientnet_lite0(&file, &network).unwrap(), &keys, 21);
+}
+
+#[test]
+fn inception_is_that_of_pytorch_fid() {
+    common::single_thread();
+    let (file, keys) = golden("full_inception");
+    assert_holds(&verify::inception(&file, Device::Cpu).unwrap(), &keys, 31);
+}
+
+#[test]
+fn metrics_are_those_of_the_published_packages() {
+    let (file, keys) = golden("metrics");
+    assert_holds(&verify::metrics(&file, Device::Cpu).unwrap(), &keys, 15);
 }

@@ -3,8 +3,12 @@
 
 mod common;
 
-use dim_eval::features::{EfficientNetLite0, FeatureExtractor};
-use dim_eval::{EvalError, Gaussian, Perceptual, Statistics, frechet_distance};
+use dim_eval::features::{EfficientNetLite0, FeatureExtractor, Inception, Preprocessing};
+use dim_eval::{
+    EvalError, Gaussian, InceptionScore, Neighbours, Perceptual, Statistics, Subsets, frechet_distance,
+    kernel_distance, kernel_distance_of_all, neighbours, radii,
+};
+use dim_model::weights::{self, Naming};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -142,10 +146,14 @@ fn images(side: i64, phase: f64) -> Tensor {
 #[test]
 fn images_of_another_size_or_number_of_channels_are_refused() {
     let Some(network) = common::efficientnet_lite0() else { return };
-    assert_eq!(network.features(&images(224, 0.0)).unwrap().size(), [2, network.dimension() as i64]);
-    let error = network.features(&images(64, 0.0)).unwrap_err().to_string();
+    let pixels = |side| (images(side, 0.0) + 1.0) * 127.5;
+    assert_eq!(
+        network.see(&network.prepare(&pixels(224)).unwrap()).unwrap().features.size(),
+        [2, network.dimension() as i64]
+    );
+    let error = network.prepare(&pixels(64)).unwrap_err().to_string();
     assert!(error.contains("[image, 3, 224, 224]") && error.contains("[2, 3, 64, 64]"), "{error}");
-    assert!(network.features(&images(224, 0.0).narrow(1, 0, 1)).is_err());
+    assert!(network.prepare(&pixels(224).narrow(1, 0, 1)).is_err());
     assert!(network.stages(&images(32, 0.0).narrow(1, 0, 2)).is_err());
 }
 
@@ -195,4 +203,173 @@ fn weights_of_another_network_are_refused_by_key() {
     let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dim-model/tests/fixtures/legacy.pth");
     let error = EfficientNetLite0::load(fixture, Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("_conv_stem.weight") && error.contains("first"), "{error}");
+}
+
+#[test]
+fn statistics_of_parts_are_those_of_the_whole() {
+    let x = waves(700, 40, 0.3, 3.0);
+    let of = |x: &Tensor| {
+        let mut statistics = Statistics::new(40).unwrap();
+        x.split(64, 0).iter().for_each(|batch| statistics.add(batch).unwrap());
+        statistics
+    };
+    let whole = of(&x).gaussian().unwrap();
+    for parts in [2, 3, 7, 16] {
+        let mut merged = Statistics::new(40).unwrap();
+        x.split((700 + parts - 1) / parts, 0).iter().for_each(|part| merged.merge(&of(part)).unwrap());
+        let merged = merged.gaussian().unwrap();
+        assert!(largest_difference(merged.mean(), whole.mean()) < 1e-10);
+        assert!(largest_difference(merged.covariance(), whole.covariance()) < 1e-10);
+        assert!(frechet_distance(&merged, &whole).unwrap().abs() < 1e-10);
+    }
+    // Statistics that were stored go on.
+    let mut resumed = Statistics::of(&of(&x.narrow(0, 0, 300)).gaussian().unwrap(), 300).unwrap();
+    resumed.merge(&of(&x.narrow(0, 300, 400))).unwrap();
+    assert!(largest_difference(resumed.gaussian().unwrap().covariance(), whole.covariance()) < 1e-10);
+}
+
+#[test]
+fn images_that_all_look_the_same_are_known() {
+    let mut statistics = Statistics::new(6).unwrap();
+    let one = waves(1, 6, 0.4, 1.0);
+    // The last digit of f32 differs from batch to batch.
+    statistics.add(&one.expand([50, 6], false)).unwrap();
+    statistics.add(&(one * (1.0 + 1e-7)).expand([50, 6], false)).unwrap();
+    assert!(statistics.is_constant().unwrap());
+    statistics.add(&waves(1, 6, 0.9, 1.0)).unwrap();
+    assert!(!statistics.is_constant().unwrap());
+}
+
+/// Means and counts over the whole matrix of distances at once.
+fn by_definition(real: &Tensor, generated: &Tensor, k: usize) -> Neighbours {
+    let distances =
+        |a: &Tensor, b: &Tensor| (a.unsqueeze(1) - b.unsqueeze(0)).square().sum_dim_intlist(2, false, Kind::Double);
+    let radii = |set: &Tensor| distances(set, set).kthvalue(k as i64 + 1, 1, false).0;
+    let between = distances(generated, real);
+    let in_real = between.lt_tensor(&radii(real).unsqueeze(0));
+    let in_generated = between.lt_tensor(&radii(generated).unsqueeze(1));
+    let share = |hits: Tensor| hits.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+    Neighbours {
+        k,
+        precision: share(in_real.any_dim(1, false)),
+        recall: share(in_generated.any_dim(0, false)),
+        density: in_real.to_kind(Kind::Double).sum(Kind::Double).double_value(&[])
+            / (k as i64 * generated.size()[0]) as f64,
+        coverage: share(in_real.any_dim(0, false)),
+    }
+}
+
+#[test]
+fn neighbours_in_blocks_are_those_of_the_whole_matrix() {
+    // Three blocks of real images by two of generated ones, the last of each not full.
+    common::single_thread();
+    tch::manual_seed(3);
+    let (real, generated) = (Tensor::randn([2060, 8], DOUBLE), Tensor::randn([1030, 8], DOUBLE) * 0.8 + 0.5);
+    let found = neighbours(&real, &generated, &[3, 5], Device::Cpu).unwrap();
+    for of in found {
+        let expected = by_definition(&real, &generated, of.k);
+        assert_eq!(of, expected);
+        assert!(expected.precision > 0.05 && expected.precision < 1.0 && expected.recall > 0.05, "{expected:?}");
+    }
+    assert_eq!(neighbours(&real, &real, &[3], Device::Cpu).unwrap()[0].precision, 1.0);
+}
+
+#[test]
+fn neighbours_and_kernels_refuse_what_has_no_answer() {
+    let x = waves(5, 3, 0.0, 0.0);
+    assert!(matches!(radii(&x, 5, Device::Cpu), Err(EvalError::TooFewImages { needed: 6, got: 5, .. })));
+    assert!(radii(&x, 4, Device::Cpu).is_ok());
+    assert!(matches!(neighbours(&x, &x, &[0], Device::Cpu), Err(EvalError::Argument { .. })));
+    assert!(matches!(neighbours(&x, &waves(5, 2, 0.0, 0.0), &[1], Device::Cpu), Err(EvalError::Dimension { .. })));
+    let bad = x.copy();
+    let _ = bad.get(3).get(2).fill_(f64::NAN);
+    for error in [
+        neighbours(&x, &bad, &[1], Device::Cpu).err().unwrap(),
+        kernel_distance_of_all(&x, &bad, Device::Cpu).err().unwrap(),
+    ] {
+        assert!(matches!(error, EvalError::NotFinite { image: 3, feature: 2 }), "{error}");
+    }
+    let subsets = |size| Subsets { count: 3, size, seed: 1 };
+    let error = kernel_distance(&x, &x, subsets(6), Device::Cpu).err().unwrap();
+    assert!(matches!(error, EvalError::TooFewImages { needed: 6, got: 5, .. }), "{error}");
+    assert!(kernel_distance(&x, &x, subsets(1), Device::Cpu).is_err());
+}
+
+#[test]
+fn kernel_distance_of_subsets_is_about_that_of_all_and_repeats() {
+    common::single_thread();
+    let (one, other) = (waves(1100, 4, 0.0, 0.0), waves(1050, 4, 0.5, 0.3));
+    let all = kernel_distance_of_all(&one, &other, Device::Cpu).unwrap();
+    let of = |size, seed| kernel_distance(&one, &other, Subsets { count: 10, size, seed }, Device::Cpu).unwrap();
+    let part = of(200, 1);
+    assert!((part.mean - all).abs() < part.std && part.std > 0.0, "{part:?} {all}");
+    assert_eq!(part, of(200, 1));
+    assert_ne!(part, of(200, 2));
+    let whole = kernel_distance(&one, &one, Subsets { count: 2, size: 1100, seed: 1 }, Device::Cpu).unwrap();
+    assert!((whole.mean - kernel_distance_of_all(&one, &one, Device::Cpu).unwrap()).abs() < 1e-9 && whole.std < 1e-9);
+}
+
+#[test]
+fn inception_score_has_its_bounds_and_does_not_depend_on_batches() {
+    let sure = Tensor::eye(4, DOUBLE).repeat([5, 1]) * 1e3;
+    let of = |logits: &Tensor, parts: usize, batch: i64| {
+        let mut score = InceptionScore::new(4, 20, parts).unwrap();
+        let mut other = InceptionScore::new(4, 20, parts).unwrap();
+        for (number, piece) in logits.split(batch, 0).iter().enumerate() {
+            let which = if number % 2 == 0 { &mut score } else { &mut other };
+            which.add(number as u64 * batch as u64, piece).unwrap();
+        }
+        score.merge(&other).unwrap();
+        score.score().unwrap()
+    };
+    // Sure of each image, and every class as often: as many as there are classes. Always the same answer: 1.
+    assert!((of(&sure, 1, 7).mean - 4.0).abs() < 1e-9);
+    assert!((of(&(sure.narrow(0, 0, 1).repeat([20, 1])), 1, 3).mean - 1.0).abs() < 1e-9);
+    let mixed = waves(20, 4, 0.2, 0.0) * 3.0;
+    for parts in [1, 3] {
+        let (one, other) = (of(&mixed, parts, 20), of(&mixed, parts, 3));
+        assert!((one.mean - other.mean).abs() < 1e-10 && (one.std - other.std).abs() < 1e-10);
+    }
+    let mut score = InceptionScore::new(4, 20, 2).unwrap();
+    score.add(0, &mixed.narrow(0, 0, 19)).unwrap();
+    assert!(matches!(score.score(), Err(EvalError::TooFewImages { needed: 20, got: 19, .. })));
+    assert!(score.add(19, &mixed.narrow(0, 0, 2)).is_err());
+    assert!(InceptionScore::new(4, 20, 11).is_err());
+}
+
+#[test]
+fn inception_takes_images_of_any_size_and_the_names_of_the_wrapper() {
+    common::single_thread();
+    let folder = tempfile::tempdir().unwrap();
+    let parameters = Inception::procedural_parameters(7).unwrap();
+    let number = |name: &str| {
+        let (module, rest) = name.split_once('.').unwrap();
+        let modules = [
+            &["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3"][..],
+            &["Conv2d_3b_1x1", "Conv2d_4a_3x3"],
+            &["Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"],
+            &["Mixed_7a", "Mixed_7b", "Mixed_7c"],
+        ];
+        modules.iter().enumerate().find_map(|(block, modules)| {
+            Some(format!("blocks.{block}.{}.{rest}", modules.iter().position(|name| *name == module)?))
+        })
+    };
+    let of_wrapper = parameters.iter().filter_map(|(spec, tensor)| Some((number(&spec.name)?, tensor.detach())));
+    let counts = std::iter::once(("blocks.0.0.bn.num_batches_tracked".to_owned(), Tensor::from(0_i64)));
+    let path = folder.path().join("wrapper.safetensors");
+    weights::save(&path, of_wrapper.chain(counts), Naming::Ours, &std::collections::BTreeMap::new()).unwrap();
+    let own = Inception::procedural(7, Preprocessing::PytorchFid, Device::Cpu).unwrap();
+    let loaded = Inception::load(&path, Preprocessing::PytorchFid, Device::Cpu).unwrap();
+    let pixels = ((images(40, 0.3) + 1.0) * 127.5).narrow(0, 0, 1).narrow(3, 0, 31);
+    let prepared = own.prepare(&pixels).unwrap();
+    let (seen, same) = (own.see(&prepared).unwrap(), loaded.see(&prepared).unwrap());
+    assert_eq!(seen.features.size(), [1, own.dimension() as i64]);
+    assert_eq!(seen.spatial.as_ref().unwrap().size(), [1, own.spatial_dimension().unwrap() as i64]);
+    assert_eq!(seen.logits.unwrap().size(), [1, own.classes().unwrap() as i64]);
+    assert_eq!(largest_difference(&seen.features, &same.features), 0.0);
+    // The wrapper has no classifier.
+    assert!(same.logits.is_none() && loaded.classes().is_none());
+    let error = loaded.logits(&same.features, false).err().unwrap().to_string();
+    assert!(error.contains("fc.weight"), "{error}");
+    assert!(own.prepare(&pixels.narrow(1, 0, 1)).is_err());
 }

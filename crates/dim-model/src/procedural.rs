@@ -62,7 +62,17 @@ fn range(spec: &ParameterSpec) -> Range {
     let product = |sizes: &[i64]| sizes.iter().product::<i64>() as f64;
     let constant = |centre, half_width| Range { centre: Centre::Constant(centre), half_width };
     // The first rule that fits counts.
-    if name.ends_with("A_log") {
+    if let Some((_, part)) = name.split_once(".bn.") {
+        return match part {
+            "weight" => constant(1.0, 0.3),
+            "bias" => constant(0.0, 0.1),
+            "running_mean" => constant(0.0, 0.2),
+            _ => constant(1.0, 0.3),
+        };
+    }
+    if name.ends_with(".conv.weight") && is_module_of_inception(name) {
+        constant(0.0, (6.0 / product(&spec.shape[1..])).sqrt())
+    } else if name.ends_with("A_log") {
         Range { centre: Centre::LogColumn, half_width: 0.3 }
     } else if name.ends_with("attn1.D") {
         constant(1.0, 0.5)
@@ -95,6 +105,11 @@ fn range(spec: &ParameterSpec) -> Range {
 /// Whether this is the scale of a group norm of ADM that is called by its place in a sequence.
 fn is_group_norm_of_adm(name: &str) -> bool {
     name == "out.0.weight" || name.ends_with("in_layers.0.weight") || name.ends_with("out_layers.0.weight")
+}
+
+/// Whether this belongs to one of the modules of the Inception network.
+fn is_module_of_inception(name: &str) -> bool {
+    name.starts_with("Conv2d_") || name.starts_with("Mixed_")
 }
 
 /// Weyl increment of splitmix64.

@@ -6,6 +6,7 @@
 //! - [`record`]: what a run is, how it is read and written
 //! - [`analysis`]: exponents, crossings and ratios, each with its uncertainty
 //! - [`mod@compare`]: two runs side by side
+//! - [`evaluation`]: samples of networks and their scores, a page of its own
 //!
 //! [`RunWriter`]: record::RunWriter
 
@@ -15,6 +16,7 @@ pub mod analysis;
 mod caveats;
 pub mod compare;
 mod error;
+pub mod evaluation;
 mod format;
 mod markdown;
 mod page;

@@ -11,7 +11,9 @@ use dim_eval::features::EfficientNetLite0;
 
 use crate::device::DeviceChoice;
 
-pub use eval::{EvalArgs, FeaturesName};
+pub use eval::{EvalArgs, EvalSampleArgs, FeaturesName, PreprocessingName};
+
+pub use crate::evaluation::Metric;
 
 /// Trains DiM, draws samples from it, and shows and checks what it is.
 #[derive(Debug, Parser)]
@@ -39,8 +41,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Show what a file or a run is: weights, checkpoints, configurations, pictures.
     Inspect(InspectArgs),
-    /// Say how far two folders of images are apart: Fréchet distances.
-    Eval(EvalArgs),
+    /// Say how good images are, in folders or drawn from a network: FID, sFID, inception score, KID, precision, recall and their kin.
+    Eval(Box<EvalArgs>),
     /// Compare with tensors that the published implementation computed.
     Verify(VerifyArgs),
     /// Print what a shell needs to complete this program's command line.

@@ -193,6 +193,22 @@ pub enum TrainerError {
         differences: Vec<String>,
     },
 
+    /// A file is not one of statistics.
+    #[error("{} does not hold statistics: {problem}", path.display())]
+    NotStatistics {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// Statistics of images that do not compare.
+    #[error("these sets of images were not measured alike:\n  - {}", differences.join("\n  - "))]
+    OtherStatistics {
+        /// One line a difference.
+        differences: Vec<String>,
+    },
+
     /// A PNG could not be written.
     #[error("cannot encode a PNG: {0}")]
     Png(#[from] png::EncodingError),

@@ -33,6 +33,7 @@ pub mod verify;
 pub use denoiser::Network;
 pub use device::DeviceChoice;
 pub use error::TrainerError;
+pub use evaluation::Scores;
 pub use files::{write_atomically, write_bytes_atomically};
 pub use first_stage::FirstStage;
 pub use grid::{Picture, grid};

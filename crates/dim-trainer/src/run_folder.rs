@@ -5,6 +5,7 @@
 //! RUN/log.jsonl, RUN/events.out.tfevents.*   loss, gradient norm, speed
 //! RUN/checkpoints/000000012800.safetensors   all that resume needs, by images seen
 //! RUN/snapshots/000000012800.safetensors     weights for inference (EMA)
+//! RUN/best.safetensors                   weights for inference, of the lowest distance that `[evaluation]` found
 //! RUN/ema/000000012800.safetensors           averages under power-function profiles
 //! RUN/samples/000000012800.png               pictures
 //! ```
@@ -55,6 +56,11 @@ impl RunFolder {
     /// The snapshot after `images_seen` images.
     pub fn snapshot(&self, images_seen: u64) -> PathBuf {
         self.path.join("snapshots").join(file_name(images_seen, "safetensors"))
+    }
+
+    /// The snapshot of the lowest distance so far.
+    pub fn best_snapshot(&self) -> PathBuf {
+        self.path.join("best.safetensors")
     }
 
     /// The folder of averages under power-function profiles.
@@ -113,7 +119,8 @@ impl RunFolder {
 
     /// Every file of a run that stands here.
     fn files(&self) -> Result<Vec<PathBuf>, TrainerError> {
-        let mut found: Vec<PathBuf> = [self.config(), self.log()].into_iter().filter(|path| path.exists()).collect();
+        let mut found: Vec<PathBuf> =
+            [self.config(), self.log(), self.best_snapshot()].into_iter().filter(|path| path.exists()).collect();
         found.extend(files::list(&self.path)?.into_iter().filter(|path| name_of(path).contains(".tfevents.")));
         for (folder, extension) in FOLDERS {
             let inside = files::list(&self.path.join(folder))?;

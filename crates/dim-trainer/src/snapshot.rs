@@ -9,6 +9,7 @@ use dim_torch::Parameters;
 use crate::config::Config;
 use crate::denoiser::Network;
 use crate::error::TrainerError;
+use crate::run_folder::RunFolder;
 use crate::train::{DiffusionTask, TrainState, checkpoint};
 
 /// What can be known of weights without reading their tensors.
@@ -108,6 +109,17 @@ pub fn describe(path: &Path, config: Option<&Path>) -> Result<Snapshot, TrainerE
     };
     let classes = file.metadata().get(CLASSES).and_then(|names| serde_json::from_str(names).ok()).unwrap_or_default();
     Ok(Snapshot { path: path.to_owned(), config, classes })
+}
+
+/// The newest checkpoint of a run; `advice` says what to do if there is none.
+///
+/// # Errors
+/// [`TrainerError::NoCheckpoint`]; as [`checkpoint::about`].
+pub fn newest(run: &RunFolder, advice: &str) -> Result<Snapshot, TrainerError> {
+    let none = || TrainerError::NoCheckpoint { path: run.checkpoints(), advice: advice.to_owned() };
+    let path = checkpoint::list(run)?.pop().ok_or_else(none)?;
+    let about = checkpoint::about::<Config>(&path).map_err(|error| error.offering(None))?;
+    Ok(Snapshot { path, config: about.config, classes: about.data.classes })
 }
 
 /// The configuration that a file of weights carries, if it is one of our snapshots or checkpoints.

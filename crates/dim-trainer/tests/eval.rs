@@ -68,3 +68,70 @@ fn what_cannot_be_compared_is_refused() {
     let broken = [&eval("one", &["--weights"])[..], &[&weights]].concat();
     place.fails(&broken, 1, &["one/1.png: cannot be read as an image"]);
 }
+
+#[test]
+fn statistics_are_saved_and_compare_as_their_images_do() {
+    let Some(weights) = weights() else { return };
+    let place = Place::new();
+    let of = |more: &[&str]| json(&place, &[&["--weights", &weights, "--metrics", "fd,kid,pr,dc"], more].concat());
+    let saved = of(&["--images", "images/ring", "--save-statistics", "ring.safetensors"]);
+    assert_eq!((&saved["statistics"], &saved["images"]), (&"ring.safetensors".into(), &6.into()));
+    let folder = of(&["--images", "images/stripes", "--reference", "images/ring"]);
+    let file = of(&["--images", "images/stripes", "--reference", "ring.safetensors"]);
+    for key in ["frechet_distance", "kid", "kid_std", "precision", "recall", "density", "coverage"] {
+        assert_eq!(folder[key], file[key], "{key}");
+        assert!(folder[key].is_number(), "{key}: {folder}");
+    }
+    // Without the features of single images only their moments compare.
+    let moments = ["--images", "images/ring", "--metrics", "fd", "--save-statistics", "moments.safetensors"];
+    json(&place, &[&["--weights", &weights][..], &moments].concat());
+    let eval = |more: &[&'static str]| -> Vec<String> {
+        let arguments =
+            [&["eval", "--device", "cpu", "--weights"][..], &[&weights], &["--images", "images/stripes"], more]
+                .concat();
+        arguments.into_iter().map(str::to_owned).collect()
+    };
+    let fails = |arguments: Vec<String>, code, needles: &[&str]| {
+        place.fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), code, needles);
+    };
+    fails(eval(&["--reference", "moments.safetensors", "--metrics", "kid"]), 2, &["save its statistics again"]);
+    fails(eval(&["--reference", "ring.safetensors", "--patch", "4"]), 2, &["statistics have no patches"]);
+    fails(eval(&["--reference", "ring.safetensors", "--metrics", "sfid"]), 2, &["--features inception"]);
+    fails(eval(&["--reference", "config.toml"]), 1, &["config.toml"]);
+    fails(eval(&["--features", "inception", "--reference", "images/ring"]), 1, &["Conv2d_1a_3x3"]);
+    // The same weights in another file are other weights: nobody compared them.
+    let other = place.path("other.safetensors").display().to_string();
+    let converted = place.run(&["convert", &weights, &other]);
+    assert!(converted.status.success(), "{}", text(&converted));
+    place.fails(
+        &[
+            "eval",
+            "--device",
+            "cpu",
+            "--weights",
+            &other,
+            "--images",
+            "images/stripes",
+            "--reference",
+            "ring.safetensors",
+        ],
+        1,
+        &["were not measured alike", "weights (SHA-256)"],
+    );
+}
+
+#[test]
+fn images_that_are_all_alike_are_told() {
+    let Some(weights) = weights() else { return };
+    let place = Place::new();
+    fs::create_dir(place.path("alike")).unwrap();
+    for number in 0..3 {
+        fs::copy(place.path("images/ring/0.png"), place.path("alike").join(format!("{number}.png"))).unwrap();
+    }
+    let found = json(&place, &["--weights", &weights, "--images", "alike", "--reference", "images/ring"]);
+    let notes = found["notes"].to_string();
+    assert!(
+        notes.contains("the images all look the same") && notes.contains("the images are 3, no more than"),
+        "{notes}"
+    );
+}

@@ -7,11 +7,16 @@ use tch::Device;
 
 /// EfficientNet-Lite0 with its weights; `None`, said aloud, where `cargo xtask setup` could not install them.
 pub(crate) fn efficientnet_lite0() -> Option<EfficientNetLite0> {
-    tch::set_num_threads(1); // tests run side by side; threads that wait for each other would only spin
+    single_thread();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(EfficientNetLite0::INSTALLED);
     if !path.exists() {
         eprintln!("skipped: {} is not there; `cargo xtask setup` installs it", path.display());
         return None;
     }
     Some(EfficientNetLite0::load(path, Device::Cpu).unwrap())
+}
+
+/// Tests run side by side; threads that wait for each other would only spin.
+pub(crate) fn single_thread() {
+    tch::set_num_threads(1);
 }

@@ -13,8 +13,10 @@ mod unet;
 
 use std::collections::BTreeMap;
 
+use dim_torch::{Parameters, TorchError};
 use tch::{Device, Kind, Tensor};
 
+use crate::procedural;
 use crate::{DimConfig, Grid, ModelError, Precision, directions};
 
 pub use autoencoder::autoencoder;
@@ -80,7 +82,11 @@ impl File {
         self.tensors.get(key).ok_or_else(|| absent(key))
     }
 
-    fn metadata(&self, key: &str) -> Result<&str, ModelError> {
+    /// The metadata's `key`.
+    ///
+    /// # Errors
+    /// The file has none.
+    pub fn metadata(&self, key: &str) -> Result<&str, ModelError> {
         self.metadata.get(key).map(String::as_str).ok_or_else(|| absent(key))
     }
 
@@ -115,6 +121,15 @@ impl Report {
     }
 }
 
+/// Fills parameters that have published names with values computed from those names: a network too large for a repository can still be
+/// compared with another implementation, when both fill it by the same rule.
+///
+/// # Errors
+/// An error of libtorch.
+pub fn fill_from_names(parameters: &Parameters, seed: u64) -> Result<(), TorchError> {
+    procedural::fill(parameters, seed)
+}
+
 /// Largest absolute difference; infinite where the sizes differ.
 fn difference(ours: &Tensor, expected: &Tensor) -> f64 {
     if ours.numel() != expected.numel() {
@@ -133,9 +148,7 @@ fn largest(tensor: &Tensor) -> f64 {
 fn in_scan_order(tensor: &Tensor, block: usize, depth: usize, grid: Grid) -> Result<Tensor, ModelError> {
     let map = directions(depth)[block].token_map(grid);
     let order: Vec<i64> = map.as_slice().iter().map(|&token| i64::from(token)).collect();
-    Ok(tensor
-        .f_index_select(1, &Tensor::from_slice(&order).to_device(tensor.device()))
-        .map_err(dim_torch::TorchError::from)?)
+    Ok(tensor.f_index_select(1, &Tensor::from_slice(&order).to_device(tensor.device())).map_err(TorchError::from)?)
 }
 
 fn grid_of(x: &Tensor, config: &DimConfig) -> Grid {

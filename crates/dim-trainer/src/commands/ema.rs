@@ -1,6 +1,7 @@
 //! `dim-trainer ema`: weights averaged under any profile, made of the averages that a run stored.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use dim_model::BackboneConfig;
 use dim_torch::Parameters;
@@ -19,28 +20,7 @@ const POOR: f64 = 0.05;
 
 pub(super) fn run(arguments: EmaArgs) -> Result<u8, TrainerError> {
     let width = arguments.sigma_rel;
-    let profile = PowerProfile::from_sigma_rel(width).ok_or_else(|| {
-        TrainerError::Usage(format!(
-            "--sigma-rel {width}: expected a width above 0 and at most {:.4}, under which all steps count the same",
-            PowerProfile::max_sigma_rel()
-        ))
-    })?;
-    let abouts = snapshots(&arguments)?;
-    let last = &abouts[abouts.len() - 1];
-    let known = profiles(&abouts)?;
-    let Combination { factors, error } = combination(&known, profile, last.updates)?;
-
-    // In f64, so that factors of both signs cost no digits.
-    let specs = last.config.model.parameter_specs();
-    let shapes = Parameters::from_flat(&specs, Parameters::zeros(&specs, Device::Cpu)?.values())?;
-    let mut sum = Tensor::f_zeros(shapes.values().size(), (Kind::Double, Device::Cpu))?;
-    let mut factors = factors.into_iter();
-    for about in &abouts {
-        for average in stored::load(&about.path, &shapes, &about.sigma_rel)? {
-            sum += average.f_to_kind(Kind::Double)? * factors.next().unwrap_or(0.0);
-        }
-    }
-    let parameters = Parameters::from_flat(&specs, sum.f_to_kind(Kind::Float)?)?;
+    let Average { parameters, last, snapshots, error } = average(&arguments.run, arguments.at, width)?;
     let metadata = BTreeMap::from([
         ("images_seen".to_owned(), last.images_seen.to_string()),
         ("weights".to_owned(), format!("ema, sigma_rel {width}")),
@@ -50,7 +30,7 @@ pub(super) fn run(arguments: EmaArgs) -> Result<u8, TrainerError> {
     eprintln!(
         "sigma_rel {width} after {} images, of {} snapshots; the profile is met to {:.2} %",
         thousands(last.images_seen),
-        abouts.len(),
+        snapshots,
         100.0 * error
     );
     if error > POOR {
@@ -64,7 +44,7 @@ pub(super) fn run(arguments: EmaArgs) -> Result<u8, TrainerError> {
             "written": arguments.out,
             "sigma_rel": width,
             "images_seen": last.images_seen,
-            "snapshots": abouts.len(),
+            "snapshots": snapshots,
             "profile_error": error,
         });
         println!("{result}");
@@ -74,14 +54,53 @@ pub(super) fn run(arguments: EmaArgs) -> Result<u8, TrainerError> {
     Ok(0)
 }
 
+/// Weights averaged under a profile.
+pub(super) struct Average {
+    pub(super) parameters: Parameters,
+    /// The last of the snapshots that they were made of.
+    pub(super) last: About,
+    /// How many those are.
+    pub(super) snapshots: usize,
+    /// How far the profile is from the one asked for.
+    pub(super) error: f64,
+}
+
+/// Averages the weights of a run under the profile of this width, after `at` images or at its newest snapshot. On the CPU.
+pub(super) fn average(run: &Path, at: Option<u64>, width: f64) -> Result<Average, TrainerError> {
+    let profile = PowerProfile::from_sigma_rel(width).ok_or_else(|| {
+        TrainerError::Usage(format!(
+            "--sigma-rel {width}: expected a width above 0 and at most {:.4}, under which all steps count the same",
+            PowerProfile::max_sigma_rel()
+        ))
+    })?;
+    let mut abouts = snapshots(run, at)?;
+    let known = profiles(&abouts)?;
+    let Combination { factors, error } = combination(&known, profile, abouts[abouts.len() - 1].updates)?;
+
+    // In f64, so that factors of both signs cost no digits.
+    let specs = abouts[0].config.model.parameter_specs();
+    let shapes = Parameters::from_flat(&specs, Parameters::zeros(&specs, Device::Cpu)?.values())?;
+    let mut sum = Tensor::f_zeros(shapes.values().size(), (Kind::Double, Device::Cpu))?;
+    let mut factors = factors.into_iter();
+    for about in &abouts {
+        for average in stored::load(&about.path, &shapes, &about.sigma_rel)? {
+            sum += average.f_to_kind(Kind::Double)? * factors.next().unwrap_or(0.0);
+        }
+    }
+    let parameters = Parameters::from_flat(&specs, sum.f_to_kind(Kind::Float)?)?;
+    let snapshots = abouts.len();
+    let last = abouts.swap_remove(snapshots - 1);
+    Ok(Average { parameters, last, snapshots, error })
+}
+
 /// What the run stored until the moment asked for; at least one.
-fn snapshots(arguments: &EmaArgs) -> Result<Vec<About>, TrainerError> {
-    let run = RunFolder::new(&arguments.run);
+fn snapshots(run: &Path, at: Option<u64>) -> Result<Vec<About>, TrainerError> {
+    let run = RunFolder::new(run);
     let mut abouts = Vec::new();
-    for path in stored::list(&run, arguments.at.unwrap_or(u64::MAX))? {
+    for path in stored::list(&run, at.unwrap_or(u64::MAX))? {
         abouts.push(stored::about(&path)?);
     }
-    match (abouts.last(), arguments.at) {
+    match (abouts.last(), at) {
         (None, None) => Err(TrainerError::Usage(format!(
             "{} holds no averages; a run stores them if its configuration has the section [ema]",
             run.ema_snapshots().display()

@@ -6,6 +6,7 @@ mod ema;
 mod encode;
 mod eval;
 mod inspect;
+mod progress;
 mod sample;
 mod sitting;
 mod train;
@@ -30,7 +31,7 @@ pub fn run(command: Command) -> Result<u8, TrainerError> {
         Command::Man(arguments) => completions::man(&arguments),
         Command::Convert(arguments) => convert::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
-        Command::Eval(arguments) => eval::run(arguments),
+        Command::Eval(arguments) => eval::run(*arguments),
         Command::Verify(arguments) => verify::run(arguments),
     }
 }

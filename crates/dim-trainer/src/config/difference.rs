@@ -50,7 +50,7 @@ impl Effect {
             | "train.max_broken_files"
             | "ema.snapshot_every_images" => Self::None,
             "train.micro_batch_size" | "train.precision" | "train.threads" => Self::Rounding,
-            key if key.starts_with("sample.") || key.starts_with("pictures.") => Self::None,
+            key if ["sample.", "evaluation.", "pictures."].iter().any(|section| key.starts_with(section)) => Self::None,
             key if shapes.iter().any(|section| key.starts_with(section)) => Self::Shapes,
             _ => Self::Trajectory,
         }

@@ -4,7 +4,7 @@ use dim_model::{DimConfig, DitConfig, UnetConfig, UvitConfig};
 use serde::de::DeserializeOwned;
 use toml::Table;
 
-use super::{Autoencoder, Config, Diffusion, Ema, Sample, Train};
+use super::{Autoencoder, Config, Diffusion, Ema, Evaluation, Sample, Train};
 use crate::format::alternatives;
 
 /// How alike two keys must be (Jaro–Winkler, 0 to 1) for one to be suggested for the other.
@@ -63,6 +63,7 @@ fn suggest(section: &str, field: &str, valid: &[String]) -> String {
     let sections = [
         ("train", keys_of::<Train>()),
         ("ema", keys_of::<Ema>()),
+        ("evaluation", keys_of::<Evaluation>()),
         ("sample", keys_of::<Sample>()),
         ("diffusion", keys_of::<Diffusion>()),
         (

@@ -27,7 +27,7 @@ pub use autoencoder::{Autoencoder, AutoencoderKind};
 pub use autoencoder_run::{AutoencoderRun, Pictures, Reconstruction, ReconstructionNorm};
 pub use difference::{Difference, Effect, differences};
 pub use run::RunConfig;
-pub use sections::{Diffusion, Ema, Precision, Sample, Schedule, Train};
+pub use sections::{Diffusion, Ema, Evaluation, Precision, Sample, Schedule, Train};
 
 use crate::error::TrainerError;
 
@@ -49,6 +49,9 @@ pub struct Config {
     /// Averages of the weights from which any other is made after training; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema: Option<Ema>,
+    /// How good the samples are, measured while training; absent: not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
     /// Pictures drawn while training, and the defaults of the `sample` command.
     #[serde(default)]
     pub sample: Sample,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Config, Ema, Train};
+use super::{Config, Ema, Evaluation, Train};
 use crate::error::TrainerError;
 
 /// The configuration of a run.
@@ -28,6 +28,11 @@ pub trait RunConfig: Clone + PartialEq + Serialize {
 
     /// `[ema]`, if there is one.
     fn ema(&self) -> Option<&Ema> {
+        None
+    }
+
+    /// `[evaluation]`, if there is one.
+    fn evaluation(&self) -> Option<&Evaluation> {
         None
     }
 
@@ -79,6 +84,10 @@ impl RunConfig for Config {
 
     fn pictures_every_images(&self) -> Option<u64> {
         self.sample.every_images
+    }
+
+    fn evaluation(&self) -> Option<&Evaluation> {
+        self.evaluation.as_ref()
     }
 
     fn unconditional(&self) -> bool {

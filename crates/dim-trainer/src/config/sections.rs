@@ -7,6 +7,8 @@ use dim_diffusion::objective::{LossWeight, ObjectiveOptions, TimeSampling};
 use dim_diffusion::sampler::{DpmSolverOptions, Sampler};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::{FeaturesName, Metric, PreprocessingName};
+
 /// `[diffusion]`: the noise schedule and the loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +140,36 @@ pub struct Ema {
     pub snapshot_every_images: u64,
 }
 
+/// `[evaluation]`: how good the samples of the moving average are, measured while training; on the same noise every time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// Measure every so many images, and at the end.
+    pub every_images: u64,
+    /// Samples that are drawn for it, of all classes in turn. Distances of different numbers do not compare.
+    pub samples: usize,
+    /// What they are judged by: a folder of images, a file of `eval --save-statistics`, or an `.npz` of pytorch-fid or ADM.
+    pub reference: PathBuf,
+    /// The network whose features are compared.
+    #[serde(default = "features")]
+    pub features: FeaturesName,
+    /// Its trained weights; absent: those that set-up installs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// Of inception: whose resizing.
+    #[serde(default)]
+    pub preprocessing: PreprocessingName,
+    /// What to compute. The Fréchet distance must be among it: the best snapshot is that of the lowest.
+    #[serde(default = "metrics")]
+    pub metrics: Vec<Metric>,
+    /// The noise that the samples start from follows from it.
+    #[serde(default)]
+    pub seed: u64,
+    /// Weights of classifier-free guidance, each by itself; 1 is the plain network. The first decides which snapshot is the best.
+    #[serde(default = "no_guidance")]
+    pub cfg_scales: Vec<f64>,
+}
+
 /// What the wide matrix products are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +218,18 @@ impl Default for Sample {
 /// The paper's two.
 fn sigma_rel() -> Vec<f64> {
     vec![0.05, 0.10]
+}
+
+fn features() -> FeaturesName {
+    FeaturesName::EfficientnetLite0
+}
+
+fn metrics() -> Vec<Metric> {
+    vec![Metric::Fd]
+}
+
+fn no_guidance() -> Vec<f64> {
+    vec![1.0]
 }
 
 fn one() -> u64 {

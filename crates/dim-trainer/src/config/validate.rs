@@ -3,7 +3,8 @@
 use dim_data::{DataConfig, DataError};
 use dim_diffusion::Prediction;
 
-use super::{Config, Diffusion, Ema, Sample, Schedule, Train};
+use super::{Config, Diffusion, Ema, Evaluation, Sample, Schedule, Train};
+use crate::cli::Metric;
 use crate::ema::PowerProfile;
 use dim_model::BackboneConfig;
 
@@ -29,6 +30,9 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
         ema(section, &mut problems);
     }
     sample(&config.sample, config, &mut problems);
+    if let Some(section) = &config.evaluation {
+        evaluation(section, config, &mut problems);
+    }
     problems.lines
 }
 
@@ -197,6 +201,24 @@ fn sample(sample: &Sample, config: &Config, problems: &mut Problems) {
     if let Err(error) = sample.sampler.validate() {
         problems.lines.push(format!("[sample.sampler] {error}"));
     }
+}
+
+fn evaluation(evaluation: &Evaluation, config: &Config, problems: &mut Problems) {
+    let every = evaluation.every_images;
+    problems.require("evaluation.every_images", every >= 1, "at least 1", every);
+    problems.require("evaluation.samples", evaluation.samples >= 2, "at least 2", evaluation.samples);
+    let has_distance = evaluation.metrics.contains(&Metric::Fd);
+    problems.require("evaluation.metrics", has_distance, "a list with \"fd\"", format!("{:?}", evaluation.metrics));
+    let scales = &evaluation.cfg_scales;
+    let good = !scales.is_empty() && scales.iter().all(|scale| scale.is_finite());
+    problems.require("evaluation.cfg_scales", good, "one finite number or more", format!("{scales:?}"));
+    let guided = scales.iter().any(|scale| *scale != 1.0);
+    problems.require(
+        "evaluation.cfg_scales",
+        !guided || (!config.unconditional() && config.diffusion.class_dropout > 0.0),
+        "[1] for a network that was not trained both with classes and without",
+        format!("{scales:?}"),
+    );
 }
 
 const MAX_THREADS: usize = 1024;

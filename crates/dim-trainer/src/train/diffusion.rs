@@ -13,8 +13,10 @@ use tch::{Device, Tensor};
 
 use super::checkpoint::DataSummary;
 use super::data::Data;
+use super::evaluation::Evaluator;
 use super::gradients::Loss;
 use super::initial_weights;
+use super::log::Measurement;
 use super::session::DeviceBatch;
 use super::state::TrainState;
 use super::task::Task;
@@ -29,6 +31,7 @@ use crate::snapshot;
 pub struct DiffusionTask {
     loss: Loss,
     data: Data,
+    evaluator: Option<Evaluator>,
 }
 
 impl DiffusionTask {
@@ -44,7 +47,15 @@ impl DiffusionTask {
             schedule: build_schedule(config.diffusion.schedule, config.diffusion.time_shift)?,
             micro_batch_size: config.micro_batch_size(),
         };
-        Ok(Self { loss, data: Data::open(config, device, precision)? })
+        let data = Data::open(config, device, precision)?;
+        if config.evaluation.is_some() && !data.has_pictures() {
+            return Err(TrainerError::Usage(
+                "[evaluation]: the network draws latents; give `autoencoder.weights`, which make images of them"
+                    .to_owned(),
+            ));
+        }
+        let evaluator = config.evaluation.as_ref().map(|section| Evaluator::open(section, device)).transpose()?;
+        Ok(Self { loss, data, evaluator })
     }
 }
 
@@ -133,6 +144,18 @@ impl Task for DiffusionTask {
             batch_size: config.micro_batch_size(),
         };
         grid(&self.data.pictures(sampling::sample(&state.ema, &request, progress)?)?, sample.columns)
+    }
+
+    fn evaluate(
+        &self,
+        state: &TrainState<Self>,
+        config: &Config,
+        data: &DataSummary,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<(Vec<Measurement>, Vec<String>), TrainerError> {
+        let Some(evaluator) = &self.evaluator else { return Ok((Vec::new(), Vec::new())) };
+        let pictures = |samples: Tensor| self.data.pictures(samples);
+        evaluator.evaluate(&state.ema, config, data.classes.len(), pictures, progress)
     }
 
     fn save_snapshot(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainerError;
+use crate::evaluation::Scores;
 use crate::files;
 
 /// What is known after a step that is logged; means are over the steps since the line before.
@@ -26,6 +27,42 @@ pub struct Record {
     pub images_per_s: f64,
     /// Time spent in training, earlier sessions of the run included.
     pub elapsed_s: f64,
+}
+
+/// How good the samples of the moving average were: a line of its own in the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// Images seen in training so far.
+    pub images_seen: u64,
+    /// What was measured.
+    pub evaluation: Measurement,
+}
+
+/// The numbers of one set of samples, with what they are of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The network whose features were compared.
+    pub features: String,
+    /// Weight of classifier-free guidance.
+    pub cfg_scale: f64,
+    /// Whether there was guidance at all.
+    pub guided: bool,
+    /// Number of samples.
+    pub samples: u64,
+    /// Seed of their noise.
+    pub seed: u64,
+    /// The metrics.
+    pub scores: Scores,
+}
+
+/// A line of the log.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Record(Record),
+    Evaluated(Evaluated),
 }
 
 /// The open log of a run.
@@ -59,10 +96,13 @@ impl JsonLog {
         let mut kept = String::new();
         let mut last = None;
         for line in text.split_inclusive('\n') {
-            match serde_json::from_str::<Record>(line) {
-                Ok(record) if line.ends_with('\n') && record.images_seen <= images_seen => {
+            match serde_json::from_str(line) {
+                Ok(Line::Record(record)) if line.ends_with('\n') && record.images_seen <= images_seen => {
                     kept.push_str(line);
                     last = Some(record);
+                }
+                Ok(Line::Evaluated(found)) if line.ends_with('\n') && found.images_seen <= images_seen => {
+                    kept.push_str(line);
                 }
                 _ => break,
             }
@@ -77,7 +117,32 @@ impl JsonLog {
     /// # Errors
     /// [`TrainerError::Write`] naming the file.
     pub fn write(&mut self, record: &Record) -> Result<(), TrainerError> {
-        let line = format!("{}\n", serde_json::json!(record));
+        self.append(&serde_json::json!(record))
+    }
+
+    /// Appends a line of an evaluation.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`] naming the file.
+    pub fn write_evaluation(&mut self, found: &Evaluated) -> Result<(), TrainerError> {
+        self.append(&serde_json::json!(found))
+    }
+
+    /// The evaluations in a log, in their order; none if there is no log.
+    ///
+    /// # Errors
+    /// [`TrainerError::Read`] naming the file.
+    pub fn evaluations(path: &Path) -> Result<Vec<Evaluated>, TrainerError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(TrainerError::read(path, source)),
+        };
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    fn append(&mut self, line: &serde_json::Value) -> Result<(), TrainerError> {
+        let line = format!("{line}\n");
         self.file
             .write_all(line.as_bytes())
             .and_then(|()| self.file.flush())
@@ -107,17 +172,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
         let mut log = JsonLog::create(&path).unwrap();
+        let evaluated = |images_seen| Evaluated {
+            step: images_seen / 8,
+            images_seen,
+            evaluation: Measurement {
+                features: "inception".to_owned(),
+                cfg_scale: 1.0,
+                guided: false,
+                samples: 10,
+                seed: 0,
+                scores: Scores { frechet_distance: Some(images_seen as f64), ..Scores::default() },
+            },
+        };
         for images_seen in [8, 16, 24, 32] {
             log.write(&record(images_seen)).unwrap();
+            log.write_evaluation(&evaluated(images_seen)).unwrap();
         }
         log.file.write_all(b"{\"step\":5,\"imag").unwrap();
 
         let (mut log, last) = JsonLog::resume(&path, 20).unwrap();
         assert_eq!(last, Some(record(16)));
         log.write(&record(24)).unwrap();
-        let lines: Vec<Record> =
-            fs::read_to_string(&path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<Record> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         assert_eq!(lines, [record(8), record(16), record(24)]);
+        assert_eq!(JsonLog::evaluations(&path).unwrap(), [evaluated(8), evaluated(16)]);
     }
 
     #[test]

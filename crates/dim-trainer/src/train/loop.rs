@@ -48,13 +48,17 @@ pub fn train<T: Task>(session: &mut Session<T>) -> Result<Outcome, TrainerError>
         let samples = due(session.config.pictures_every_images());
         let snapshot = due(session.config.train().snapshot_every_images);
         let averages = due(session.config.ema().map(|ema| ema.snapshot_every_images));
+        let evaluation = due(session.config.evaluation().map(|evaluation| evaluation.every_images));
         let checkpoint = due(Some(session.config.train().checkpoint_every_images));
         let log = session.state.optimizer.step.is_multiple_of(session.config.train().log_every_steps);
-        if log || samples || snapshot || averages || checkpoint {
+        if log || samples || evaluation || snapshot || averages || checkpoint {
             session.report(lr)?; // before anything is saved: it stops at a loss that is no number
         }
         if samples {
             session.draw_samples()?;
+        }
+        if evaluation {
+            session.evaluate()?;
         }
         if snapshot {
             session.save_snapshot()?;

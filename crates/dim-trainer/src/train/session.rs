@@ -8,7 +8,8 @@ use dim_data::{Loader, LoaderConfig, Order};
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
-use super::log::JsonLog;
+use super::evaluation::Evaluator;
+use super::log::{Evaluated, JsonLog};
 use super::progress::Display;
 use super::state::TrainState;
 use super::stop::StopRequest;
@@ -176,6 +177,60 @@ impl<T: Task> Session<T> {
         Ok(())
     }
 
+    /// Measures how good the samples of the moving average are, writes it to the logs, and keeps the weights if they are the best so far.
+    ///
+    /// # Errors
+    /// [`TrainerError::Diffusion`], [`TrainerError::Eval`], [`TrainerError::Write`].
+    pub fn evaluate(&mut self) -> Result<(), TrainerError> {
+        let Some(section) = self.config.evaluation().cloned() else { return Ok(()) };
+        let images_seen = self.state.images_seen;
+        let before = JsonLog::evaluations(&self.run.log())?;
+        // A run that was stopped between this and its next checkpoint has measured here already.
+        if before.iter().any(|found| found.images_seen == images_seen) {
+            return Ok(());
+        }
+        let (stop, display) = (&self.stop, &self.display);
+        let mut stopped = false;
+        let found = self.task.evaluate(&self.state, &self.config, &self.data, &mut |done, all| {
+            display.meanwhile(format!("evaluating, {done} of {all} steps"));
+            stopped = stop.requested().is_some();
+            if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        display.meanwhile(String::new());
+        if stopped {
+            return Ok(()); // the loop ends after the next step
+        }
+        let (found, notes) = found?;
+        let best = before.iter().filter_map(|found| Evaluator::criterion(&section, &found.evaluation));
+        let best = best.fold(f64::INFINITY, f64::min);
+        let mut is_best = false;
+        for evaluation in found {
+            is_best |= Evaluator::criterion(&section, &evaluation).is_some_and(|value| value < best);
+            let guidance = match evaluation.guided {
+                true => format!("guided by {}", evaluation.cfg_scale),
+                false => "no guidance".to_owned(),
+            };
+            let named = evaluation.scores.named(&evaluation.features);
+            let shown: Vec<String> = named.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            self.display.note(&format!("evaluation, {guidance}: {}", shown.join(", ")));
+            let tags: Vec<(String, f64)> =
+                named.into_iter().map(|(name, value)| (format!("{name} ({guidance})"), value)).collect();
+            let scalars: Vec<(&str, f64)> = tags.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
+            self.events.scalars(images_seen, &scalars)?;
+            let step = self.state.optimizer.step;
+            self.log.write_evaluation(&Evaluated { step, images_seen, evaluation })?;
+        }
+        if before.is_empty() {
+            notes.iter().for_each(|note| self.display.note(&format!("note: {note}")));
+        }
+        if is_best {
+            let path = self.run.best_snapshot();
+            self.task.save_snapshot(&path, &self.state, &self.config, &self.data)?;
+            self.display.note(&format!("the best so far: {}", path.display()));
+        }
+        Ok(())
+    }
+
     /// Saves all that resume needs.
     ///
     /// # Errors
@@ -227,6 +282,7 @@ impl<T: Task> Session<T> {
             if self.config.pictures_every_images().is_some() {
                 self.draw_samples()?;
             }
+            self.evaluate()?;
             self.save_averages()?;
             self.save_snapshot()?;
         }

@@ -10,6 +10,7 @@ use dim_torch::{ParameterSpec, Parameters};
 use tch::Tensor;
 
 use super::checkpoint::DataSummary;
+use super::log::Measurement;
 use super::session::DeviceBatch;
 use super::state::TrainState;
 use crate::config::RunConfig;
@@ -93,6 +94,20 @@ pub trait Task: Sized {
         data: &DataSummary,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Picture, TrainerError>;
+
+    /// How good the samples of the moving average are, where `[evaluation]` asks for it, and what there is to say against the numbers.
+    ///
+    /// # Errors
+    /// Out of memory, mostly; that `progress` said to stop.
+    fn evaluate(
+        &self,
+        _state: &TrainState<Self>,
+        _config: &Self::Config,
+        _data: &DataSummary,
+        _progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<(Vec<Measurement>, Vec<String>), TrainerError> {
+        Ok((Vec::new(), Vec::new()))
+    }
 
     /// Saves the moving average of the weights for use. The same state gives the same bytes.
     ///

@@ -63,6 +63,10 @@ pub enum Kind {
     Frechet,
     /// EfficientNet-Lite0, whose weights are elsewhere.
     Features,
+    /// The Inception network of FID with procedural weights.
+    Inception,
+    /// Every metric of two sets of features.
+    Metrics,
 }
 
 impl Kind {
@@ -74,6 +78,8 @@ impl Kind {
             "schedule" => Some(Self::Schedule),
             "fid" => Some(Self::Frechet),
             "efficientnet_lite0" => Some(Self::Features),
+            "full_inception" => Some(Self::Inception),
+            "metrics" => Some(Self::Metrics),
             "full_S" | "full_L256" | "full_H256" | "full_H512" => Some(Self::FullSize),
             "full_dit_xl" | "full_uvit_h" => Some(Self::FullTransformer),
             _ if name.starts_with("dim_") => Some(Self::Network),
@@ -124,6 +130,12 @@ pub fn verify_file(
         Kind::Features => {
             let network = EfficientNetLite0::load(efficientnet_lite0, setting.device)?;
             of_network(dim_eval::verify::efficientnet_lite0(&File::new(tensors, metadata), &network).map_err(of_eval)?)
+        }
+        Kind::Inception => {
+            of_network(dim_eval::verify::inception(&File::new(tensors, metadata), setting.device).map_err(of_eval)?)
+        }
+        Kind::Metrics => {
+            of_network(dim_eval::verify::metrics(&File::new(tensors, metadata), setting.device).map_err(of_eval)?)
         }
         Kind::Network => of_network(model::network(&File::new(tensors, metadata), setting)?),
         Kind::FullSize => of_network(model::full_size(&File::new(tensors, metadata), setting)?),

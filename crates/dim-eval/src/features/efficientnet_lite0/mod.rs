@@ -12,7 +12,7 @@ use dim_model::weights::{self, WeightFile};
 use dim_torch::{ParameterSpec, Parameters, TorchError};
 use tch::{Device, Kind, Tensor};
 
-use super::FeatureExtractor;
+use super::{FeatureExtractor, Input, Seen, refuse_other_channels};
 use crate::EvalError;
 use unit::Unit;
 
@@ -117,7 +117,7 @@ impl EfficientNetLite0 {
     /// Scores of ImageNet's 1,000 classes, `[image, class]`, before the softmax.
     ///
     /// # Errors
-    /// Other features than those of [`FeatureExtractor::features`].
+    /// Other features than those of [`Seen`].
     pub fn logits(&self, features: &Tensor) -> Result<Tensor, EvalError> {
         Ok(features.f_linear(&self.classifier.0, Some(&self.classifier.1))?)
     }
@@ -138,31 +138,35 @@ impl FeatureExtractor for EfficientNetLite0 {
         "efficientnet-lite0"
     }
 
-    fn input_size(&self) -> usize {
-        INPUT_SIZE
+    fn input(&self) -> Input {
+        Input::Resized(INPUT_SIZE)
+    }
+
+    fn preprocessing(&self) -> &'static str {
+        "bicubic of Pillow, antialiased"
     }
 
     fn dimension(&self) -> usize {
         layout::FEATURES as usize
     }
 
-    fn features(&self, images: &Tensor) -> Result<Tensor, EvalError> {
+    fn prepare(&self, pixels: &Tensor) -> Result<Tensor, EvalError> {
         let side = INPUT_SIZE as i64;
-        if images.size().get(2..) != Some(&[side, side][..]) {
+        if pixels.size().get(2..) != Some(&[side, side][..]) {
             let expected = format!("[image, 3, {side}, {side}]: resize them first");
-            return Err(EvalError::Argument { argument: "images", expected, got: format!("{:?}", images.size()) });
+            return Err(EvalError::Argument { argument: "images", expected, got: format!("{:?}", pixels.size()) });
         }
-        self.evaluate(&normalised(images)?, &mut |_, _| ())
+        refuse_other_channels(pixels)?;
+        Ok(pixels.f_sub_scalar(127.0)?.f_div_scalar(128.0)?)
+    }
+
+    fn see(&self, prepared: &Tensor) -> Result<Seen, EvalError> {
+        Ok(Seen { features: self.evaluate(prepared, &mut |_, _| ())?, spatial: None, logits: None })
     }
 }
 
 /// `(pixel - 127) / 128` of images in [-1, 1].
 fn normalised(images: &Tensor) -> Result<Tensor, EvalError> {
-    match images.size()[..] {
-        [_, 3, _, _] => Ok(images.f_mul_scalar(127.5 / 128.0)?.f_add_scalar(0.5 / 128.0)?),
-        _ => {
-            let (expected, got) = ("[image, 3, row, column]".to_owned(), format!("{:?}", images.size()));
-            Err(EvalError::Argument { argument: "images", expected, got })
-        }
-    }
+    refuse_other_channels(images)?;
+    Ok(images.f_mul_scalar(127.5 / 128.0)?.f_add_scalar(0.5 / 128.0)?)
 }

@@ -1,12 +1,10 @@
 //! A convolution and the batch norm behind it, folded into one convolution.
 
 use dim_torch::{Parameters, TorchError};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-use super::layout;
+use super::{super::folded::folded, layout};
 
-/// Added to the variance in every batch norm.
-const EPS: f64 = 1e-3;
 /// The bound of ReLU6.
 const SIX: f64 = 6.0;
 
@@ -21,17 +19,11 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    /// Folds in f64: `norm(conv(x)) = conv(x)·s + (b − mean·s)` with `s = w / sqrt(variance + eps)`.
     pub(super) fn new(parameters: &Parameters, unit: &layout::Unit, device: Device) -> Result<Self, TorchError> {
-        let get = |name: &str| Ok::<_, TorchError>(parameters.get(name)?.detach().to_kind(Kind::Double));
-        let norm = |part: &str| get(&format!("{}.{part}", unit.norm));
-        let scale = norm("weight")?.f_div(&norm("running_var")?.f_add_scalar(EPS)?.f_sqrt()?)?;
-        let weight = get(&format!("{}.weight", unit.convolution))?.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
-        let bias = norm("bias")?.f_sub(&norm("running_mean")?.f_mul(&scale)?)?;
-        let place = |tensor: Tensor| tensor.to_kind(Kind::Float).to_device(device);
+        let (weight, bias) = folded(parameters, &unit.convolution, &unit.norm, device)?;
         Ok(Self {
-            weight: place(weight),
-            bias: place(bias),
+            weight,
+            bias,
             side: unit.side,
             stride: unit.stride,
             groups: if unit.depthwise { unit.outputs } else { 1 },

@@ -1,7 +1,6 @@
 //! `dim-trainer sample`: pictures from a run or from weights.
 
 mod folder;
-mod progress;
 mod request;
 
 use std::collections::BTreeMap;
@@ -15,8 +14,10 @@ use dim_model::{BackboneConfig, Precision};
 use dim_torch::Parameters;
 use tch::Tensor;
 
+pub(super) use self::request::set_steps;
+
 use self::folder::ImageFolder;
-use self::progress::Progress;
+use super::progress::Progress;
 use crate::cli::SampleArgs;
 use crate::config::{Autoencoder, Config};
 use crate::denoiser::Network;
@@ -268,17 +269,11 @@ fn save_latents(path: &Path, latents: &Tensor, request: &Request) -> Result<(), 
 fn find(arguments: &SampleArgs) -> Result<Snapshot, TrainerError> {
     match (&arguments.weights, &arguments.run) {
         (Some(path), _) => snapshot::describe(path, arguments.config.as_deref()),
-        (None, Some(path)) => newest_checkpoint(&RunFolder::new(path)),
+        (None, Some(path)) => {
+            snapshot::newest(&RunFolder::new(path), "train one, or sample from a file with `--weights`")
+        }
         (None, None) => Err(TrainerError::Usage("expected `--run DIR` or `--weights FILE`".to_owned())),
     }
-}
-
-fn newest_checkpoint(run: &RunFolder) -> Result<Snapshot, TrainerError> {
-    let advice = "train one, or sample from a file with `--weights`".to_owned();
-    let path =
-        checkpoint::list(run)?.pop().ok_or_else(|| TrainerError::NoCheckpoint { path: run.checkpoints(), advice })?;
-    let about = checkpoint::about::<Config>(&path).map_err(|error| error.offering(None))?;
-    Ok(Snapshot { path, config: about.config, classes: about.data.classes })
 }
 
 /// As square as whole rows allow, wider rather than higher.

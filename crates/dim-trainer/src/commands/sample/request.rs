@@ -183,16 +183,7 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
         Some(SamplerName::EulerMaruyama) => Sampler::EulerMaruyama(EulerMaruyamaOptions::default()),
     };
     if let Some(asked) = arguments.steps {
-        match &mut sampler {
-            Sampler::DpmSolver(DpmSolverOptions { steps, .. })
-            | Sampler::DpmMultistep(DpmMultistepOptions { steps, .. })
-            | Sampler::Edm(EdmOptions { steps, .. })
-            | Sampler::UniPc(UniPcOptions { steps, .. })
-            | Sampler::Flow(FlowOptions { steps, .. })
-            | Sampler::Ddim(DdimOptions { steps, .. })
-            | Sampler::Ancestral(AncestralOptions { steps, .. })
-            | Sampler::EulerMaruyama(EulerMaruyamaOptions { steps, .. }) => *steps = asked,
-        }
+        set_steps(&mut sampler, asked);
     }
     if let Some(asked) = arguments.order {
         match &mut sampler {
@@ -216,4 +207,18 @@ fn sampler(arguments: &SampleArgs, configured: Sampler) -> Result<Sampler, Train
     }
     sampler.validate().map_err(|error| TrainerError::Usage(format!("sampler: {error}")))?;
     Ok(sampler)
+}
+
+/// Makes a sampler call the network so often for each image.
+pub(in crate::commands) fn set_steps(sampler: &mut Sampler, asked: usize) {
+    match sampler {
+        Sampler::DpmSolver(DpmSolverOptions { steps, .. })
+        | Sampler::DpmMultistep(DpmMultistepOptions { steps, .. })
+        | Sampler::Edm(EdmOptions { steps, .. })
+        | Sampler::UniPc(UniPcOptions { steps, .. })
+        | Sampler::Flow(FlowOptions { steps, .. })
+        | Sampler::Ddim(DdimOptions { steps, .. })
+        | Sampler::Ancestral(AncestralOptions { steps, .. })
+        | Sampler::EulerMaruyama(EulerMaruyamaOptions { steps, .. }) => *steps = asked,
+    }
 }

@@ -1,0 +1,399 @@
+//! What networks draw against a reference: each network at each weight of guidance, without an image written.
+//!
+//! The folder of results has for each of them `NAME.safetensors` (what is known of its samples, from which a stopped command goes on),
+//! `NAME.png` (the first samples) and `NAME.json` (its numbers); `results.json` and `report.html` of all.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dim_model::{BackboneConfig, Precision};
+use dim_torch::Parameters;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tch::{Device, Tensor};
+
+use super::super::ema;
+use super::super::progress::Progress;
+use super::{choice, report, settings};
+use crate::cli::EvalArgs;
+use crate::config::Config;
+use crate::denoiser::Network;
+use crate::device::Compute;
+use crate::error::TrainerError;
+use crate::evaluation::{Extractor, Folders, Measure, Measuring, Reference, Scores, Set, Settings, scores};
+use crate::files;
+use crate::first_stage::FirstStage;
+use crate::grid::{compose, images_of};
+use crate::png_file::{self, Texts};
+use crate::provenance::FileIdentity;
+use crate::run_folder::RunFolder;
+use crate::sampling::{Request, cycle_classes, sample_each};
+use crate::snapshot::{self, Snapshot};
+use crate::train::checkpoint;
+
+/// Samples that a picture shows, in so many columns.
+const SHOWN: usize = 32;
+const COLUMNS: usize = 8;
+/// Samples of each, unless the command line says otherwise: those of published FIDs.
+const COUNT: u32 = 50_000;
+/// What is known of samples is saved this often.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Numbers of the samples of one network at one weight of guidance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Outcome {
+    pub network: String,
+    pub cfg_scale: f64,
+    /// Whether there was guidance at all.
+    pub guided: bool,
+    pub samples: u64,
+    pub scores: Scores,
+    pub notes: Vec<String>,
+    /// The picture of the first samples, in the folder.
+    pub picture: String,
+}
+
+/// Where weights come from.
+enum Weights {
+    Checkpoint,
+    File,
+    /// An average of this width.
+    Average(Parameters),
+}
+
+/// A network to be judged.
+struct Judged {
+    name: String,
+    snapshot: Snapshot,
+    weights: Weights,
+    identity: FileIdentity,
+}
+
+/// What all of them have in common.
+struct Judge<'a> {
+    arguments: &'a EvalArgs,
+    settings: Settings,
+    compute: Compute,
+    extractor: Extractor,
+    reference: Set,
+}
+
+pub(super) fn run(arguments: &EvalArgs) -> Result<u8, TrainerError> {
+    let settings = settings(arguments);
+    let choice = choice(arguments);
+    choice.weights()?;
+    let judged = judged(arguments)?;
+    let out = &arguments.samples.out;
+    files::create_folder(out)?;
+    files::remove_leftovers(out)?;
+    let threads = judged.first().and_then(|judged| judged.snapshot.config.train.threads);
+    let compute = Compute::start(arguments.compute, threads)?;
+    let reference = arguments.reference.as_deref().map(|path| Reference::open(path, compute.device)).transpose()?;
+    let reference = reference.ok_or_else(|| TrainerError::Usage("expected `--reference DIR|FILE`".to_owned()))?;
+    let extractor = choice.load(compute.device)?;
+    let folders = Folders {
+        extractor: &extractor,
+        device: compute.device,
+        batch_size: arguments.batch_size.into(),
+        patches: None,
+    };
+    let reference = reference.measure(&folders, settings.needs_of_reference())?.whole;
+    let judge = Judge { arguments, settings, compute, extractor, reference };
+    let mut outcomes = Vec::new();
+    for judged in &judged {
+        outcomes.extend(judge.network(judged)?);
+    }
+    let results = json!({
+        "features": judge.extractor.network.name(),
+        "origin": judge.reference.origin,
+        "reference": { "path": arguments.reference, "count": judge.reference.count() },
+        "metrics": judge.settings,
+        "results": outcomes,
+    });
+    files::write_bytes_atomically(&out.join("results.json"), format!("{results:#}\n").as_bytes())?;
+    let page = out.join("report.html");
+    files::write_bytes_atomically(&page, report::page(&outcomes, &results, out)?.as_bytes())?;
+    if arguments.json {
+        println!("{results}");
+    } else {
+        outcomes.iter().for_each(|outcome| print(outcome, judge.extractor.network.name()));
+        println!("{}", page.display());
+    }
+    Ok(0)
+}
+
+fn print(outcome: &Outcome, extractor: &str) {
+    let guidance = if outcome.guided { format!("guided by {}", outcome.cfg_scale) } else { "no guidance".to_owned() };
+    println!("{}, {guidance}, {} samples", outcome.network, outcome.samples);
+    for (name, value) in outcome.scores.named(extractor) {
+        println!("  {name}: {value:.4}");
+    }
+    outcome.notes.iter().for_each(|note| eprintln!("note: {note}"));
+}
+
+/// The networks that the command line names.
+fn judged(arguments: &EvalArgs) -> Result<Vec<Judged>, TrainerError> {
+    let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let Some(run) = &arguments.run else {
+        let mut all = Vec::new();
+        for path in &arguments.network {
+            let snapshot = snapshot::describe(path, arguments.samples.config.as_deref())?;
+            let identity = FileIdentity::of(path)?;
+            all.push(Judged { name: stem(path), snapshot, weights: Weights::File, identity });
+        }
+        for (index, judged) in all.iter().enumerate() {
+            if all[..index].iter().any(|other| other.name == judged.name) {
+                let name = &judged.name;
+                return Err(TrainerError::Usage(format!(
+                    "--network: two files are called `{name}`; results go by names"
+                )));
+            }
+        }
+        return Ok(all);
+    };
+    if arguments.samples.sigma_rel.is_empty() {
+        let snapshot = snapshot::newest(&RunFolder::new(run), "train one, or name weights with `--network`")?;
+        let identity = FileIdentity::of(&snapshot.path)?;
+        let name = format!("checkpoint-{}", stem(&snapshot.path));
+        return Ok(vec![Judged { name, snapshot, weights: Weights::Checkpoint, identity }]);
+    }
+    let mut all = Vec::new();
+    for &width in &arguments.samples.sigma_rel {
+        let average = ema::average(run, None, width)?;
+        let last = average.last;
+        all.push(Judged {
+            name: format!("sigma_rel-{width}-{:012}", last.images_seen),
+            identity: FileIdentity::of(&last.path)?,
+            snapshot: Snapshot { path: last.path, config: last.config, classes: last.classes },
+            weights: Weights::Average(average.parameters),
+        });
+    }
+    Ok(all)
+}
+
+impl Judge<'_> {
+    /// The numbers of a network at every weight of guidance.
+    fn network(&self, judged: &Judged) -> Result<Vec<Outcome>, TrainerError> {
+        let config = &judged.snapshot.config;
+        let precision = self.compute.precision(config.train.precision)?;
+        let first_stage = self.first_stage(config, precision)?;
+        let mut network = None;
+        let mut outcomes = Vec::new();
+        for cfg_scale in self.scales(config)? {
+            let request = self.request(&judged.snapshot, cfg_scale)?;
+            let subject = self.subject(judged, &request, precision, first_stage.as_ref())?;
+            let name = format!("{}-cfg-{cfg_scale}", judged.name);
+            let mut measuring = self.begin(&name, &request, subject)?;
+            if measuring.set.count() < request.count as u64 {
+                if network.is_none() {
+                    network = Some(load(judged, &self.compute, precision)?);
+                }
+                if let Some(network) = &network {
+                    measuring = self.draw(&name, network, &request, first_stage.as_ref(), measuring)?;
+                }
+            }
+            let set = measuring.finish()?;
+            let (scores, notes) = scores(&set, &self.reference, &self.settings, self.compute.device)?;
+            let outcome = Outcome {
+                network: judged.name.clone(),
+                cfg_scale,
+                guided: cfg_scale != 1.0 && request.classes.is_some(),
+                samples: set.count(),
+                scores,
+                notes,
+                picture: format!("{name}.png"),
+            };
+            let text = format!("{:#}\n", json!(outcome));
+            files::write_bytes_atomically(&self.file(&name, "json"), text.as_bytes())?;
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    fn file(&self, name: &str, extension: &str) -> PathBuf {
+        self.arguments.samples.out.join(format!("{name}.{extension}"))
+    }
+
+    /// Without guidance, and with the configuration's, unless the command line says otherwise.
+    fn scales(&self, config: &Config) -> Result<Vec<f64>, TrainerError> {
+        let asked = &self.arguments.samples.cfg_scale;
+        if let Some(scale) = asked.iter().find(|scale| !scale.is_finite()) {
+            return Err(TrainerError::Usage(format!("--cfg-scale {scale}: expected a number")));
+        }
+        if config.unconditional() {
+            return match asked.iter().find(|scale| **scale != 1.0) {
+                Some(scale) => Err(TrainerError::Usage(format!(
+                    "--cfg-scale {scale}: this network was trained without classes, so there is nothing to guide to"
+                ))),
+                None => Ok(vec![1.0]),
+            };
+        }
+        let mut scales = if asked.is_empty() { vec![1.0, config.sample.cfg_scale] } else { asked.clone() };
+        scales.sort_by(f64::total_cmp);
+        scales.dedup();
+        Ok(scales)
+    }
+
+    fn first_stage(&self, config: &Config, precision: Precision) -> Result<Option<FirstStage>, TrainerError> {
+        let Some(section) = &config.autoencoder else { return Ok(None) };
+        let path = self.arguments.samples.autoencoder.as_ref().or(section.weights.as_ref()).ok_or_else(|| {
+            TrainerError::Usage(
+                "this network draws latents: give its autoencoder's weights with `--autoencoder FILE`".to_owned(),
+            )
+        })?;
+        FirstStage::load(path, section, self.compute.device, precision).map(Some)
+    }
+
+    fn request(&self, snapshot: &Snapshot, cfg_scale: f64) -> Result<Request, TrainerError> {
+        let config = &snapshot.config;
+        let samples = &self.arguments.samples;
+        let count = samples.count.unwrap_or(COUNT) as usize;
+        let classes = if snapshot.classes.is_empty() { config.model.classes() } else { snapshot.classes.len() };
+        let classes: Vec<i64> = (0..classes as i64).collect();
+        let mut sampler = config.sample.sampler;
+        if let Some(steps) = samples.steps {
+            super::super::sample::set_steps(&mut sampler, steps);
+        }
+        sampler.validate().map_err(|error| TrainerError::Usage(format!("sampler: {error}")))?;
+        Ok(Request {
+            count,
+            classes: (!config.unconditional()).then(|| cycle_classes(&classes, count)),
+            size: [config.model.image_size(); 2],
+            upsample: None,
+            cfg_scale,
+            guidance_interval: None,
+            guidance_rescale: 0.0,
+            seed: samples.seed.unwrap_or(config.sample.seed),
+            sampler,
+            schedule: config.diffusion.schedule,
+            time_shift: config.diffusion.time_shift,
+            batch_size: samples.sample_batch_size as usize,
+        })
+    }
+
+    /// All that the samples are a function of.
+    fn subject(
+        &self,
+        judged: &Judged,
+        request: &Request,
+        precision: Precision,
+        first_stage: Option<&FirstStage>,
+    ) -> Result<Value, TrainerError> {
+        let decoder = first_stage.map(|stage| FileIdentity::of(stage.weights())).transpose()?;
+        Ok(json!({
+            "network": judged.name,
+            "weights": judged.identity.sha256,
+            "autoencoder": decoder.map(|file| file.sha256),
+            "cfg_scale": request.cfg_scale,
+            "seed": request.seed,
+            "samples": request.count,
+            "size": request.size,
+            "sampler": request.sampler,
+            "schedule": request.schedule,
+            "time_shift": request.time_shift,
+            "precision": if precision == Precision::F32 { "f32" } else { "bf16" },
+            "device": if self.compute.device == Device::Cpu { "cpu" } else { "cuda" },
+        }))
+    }
+
+    /// What is known already, or nothing.
+    fn begin(&self, name: &str, request: &Request, subject: Value) -> Result<Measuring<'_>, TrainerError> {
+        let needs = self.settings.needs();
+        let device = self.compute.device;
+        let measure =
+            Measure { network: &*self.extractor.network, device, batch_size: self.arguments.batch_size.into() };
+        let fresh = Set::new(&self.extractor, needs, request.count as u64, device, subject.clone())?;
+        let path = self.file(name, "safetensors");
+        // The picture is written first, so that what goes on has one.
+        if !path.exists() || !self.file(name, "png").exists() {
+            return Ok(Measuring::new(measure, fresh));
+        }
+        let known = Set::load(&path, device)?;
+        let mut differences = Vec::new();
+        let mut compare = |what: &str, there: &Value, here: &Value| {
+            if there != here {
+                differences.push(format!("{what}: {there} there, {here} here"));
+            }
+        };
+        for (key, here) in subject.as_object().into_iter().flatten() {
+            compare(key, &known.subject[key], here);
+        }
+        compare("features", &json!(known.origin), &json!(fresh.origin));
+        compare("what is kept", &json!(known.holds()), &json!(fresh.holds()));
+        if !differences.is_empty() {
+            let problem = format!(
+                "it is of other samples ({}); choose another folder with `--out`, or go on as in this one",
+                differences.join("; ")
+            );
+            return Err(TrainerError::NotStatistics { path, problem });
+        }
+        eprintln!("{name}: {} of {} samples are known already", known.count(), request.count);
+        Ok(Measuring::new(measure, known))
+    }
+
+    /// Draws what is missing, and saves what is known of it now and then.
+    fn draw<'a>(
+        &self,
+        name: &str,
+        network: &Network,
+        request: &Request,
+        first_stage: Option<&FirstStage>,
+        mut measuring: Measuring<'a>,
+    ) -> Result<Measuring<'a>, TrainerError> {
+        let _no_grad = tch::no_grad_guard();
+        let path = self.file(name, "safetensors");
+        let shown = SHOWN.min(request.count);
+        let first = measuring.set.count();
+        let indices: Vec<u64> = (first..request.count as u64).collect();
+        let mut pictures = Vec::new();
+        let mut progress = Progress::new(indices.len());
+        let mut saved = Instant::now();
+        let observer = |done, all| {
+            progress.update(done, all);
+            ControlFlow::Continue(())
+        };
+        let result = sample_each(network, request, &indices, observer, |numbers, batch| {
+            let pixels: Tensor = match first_stage {
+                Some(first_stage) => first_stage.decode(&batch)?,
+                None => batch,
+            };
+            if first == 0 && pictures.len() < shown {
+                pictures.extend(images_of(&pixels)?);
+                if pictures.len() >= shown {
+                    pictures.truncate(shown);
+                    let picture = png_file::encode(&compose(&pictures, COLUMNS)?, &Texts::new())?;
+                    files::write_bytes_atomically(&self.file(name, "png"), &picture)?;
+                }
+            }
+            measuring.push_samples(&pixels)?;
+            let last = numbers.last().is_some_and(|number| number + 1 == request.count as u64);
+            let has_picture = first > 0 || pictures.len() >= shown;
+            if last || (has_picture && saved.elapsed() >= SAVE_EVERY) {
+                measuring.flush()?;
+                measuring.set.save(&path)?;
+                saved = Instant::now();
+            }
+            Ok(())
+        });
+        progress.finish();
+        result?;
+        Ok(measuring)
+    }
+}
+
+/// The network with its weights.
+fn load(judged: &Judged, compute: &Compute, precision: Precision) -> Result<Network, TrainerError> {
+    let config = &judged.snapshot.config;
+    let specs = config.model.parameter_specs();
+    let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, compute.device)?.values())?;
+    let network = Network::new(config.model.clone(), parameters, precision)?.predicting(config.diffusion.prediction);
+    match &judged.weights {
+        Weights::Checkpoint => checkpoint::load_weights(&judged.snapshot.path, network.parameters(), "ema")?,
+        Weights::File => snapshot::load(&judged.snapshot.path, &network)?,
+        Weights::Average(average) => {
+            tch::no_grad(|| network.parameters().values().f_copy_(&average.values()))?;
+        }
+    }
+    Ok(network)
+}
