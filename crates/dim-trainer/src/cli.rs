@@ -79,7 +79,7 @@ pub struct TrainArgs {
     /// The run's folder; by default runs/ and the name of the configuration.
     #[arg(long, value_name = "DIR", required_unless_present = "config")]
     pub run: Option<PathBuf>,
-    /// Go on with the run in the folder: from its newest checkpoint, or from the newest that reads well.
+    /// Go on with the run in the folder: from its newest checkpoint, from the newest that reads well, or from the newest if there is any.
     #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "newest")]
     pub resume: Option<Which>,
     /// With --resume: go on although the configuration differs from the checkpoint's.
@@ -103,6 +103,8 @@ pub enum Which {
     Newest,
     /// The newest that reads well; newer ones are set aside.
     Older,
+    /// The newest; a run that has no checkpoint yet begins. For jobs that a cluster starts again by itself.
+    IfAny,
 }
 
 /// The most images that one `sample` command draws.
@@ -517,6 +519,7 @@ mod tests {
         };
         assert_eq!(parse(&["--resume"]), Some(Which::Newest));
         assert_eq!(parse(&["--resume=older"]), Some(Which::Older));
+        assert_eq!(parse(&["--resume=if-any"]), Some(Which::IfAny));
         assert_eq!(parse(&["--config", "c"]), None);
     }
 

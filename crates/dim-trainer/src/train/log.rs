@@ -26,6 +26,9 @@ pub struct Record {
     pub images_per_s: f64,
     /// Time spent in training, earlier sessions of the run included.
     pub elapsed_s: f64,
+    /// The most bytes that tensors held on a GPU since training began; of several, on the fullest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
 }
 
 /// The open log of a run.
@@ -99,6 +102,7 @@ mod tests {
             lr: 1e-4,
             images_per_s: 30.5,
             elapsed_s: images_seen as f64,
+            peak_memory_bytes: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dim_data::{Loader, LoaderConfig, Order};
+use dim_torch::cuda;
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
@@ -13,6 +14,7 @@ use super::progress::Display;
 use super::state::TrainState;
 use super::stop::StopRequest;
 use super::task::Task;
+use super::team::Team;
 use super::tensorboard::EventFile;
 use super::window::{Position, Window};
 use crate::config::RunConfig;
@@ -47,9 +49,18 @@ pub struct Session<T: Task> {
     run: RunFolder,
     data: DataSummary,
     loader: Loader,
-    log: JsonLog,
-    events: EventFile,
+    /// Of the process that writes for all.
+    logs: Option<(JsonLog, EventFile)>,
     display: Display,
+}
+
+/// Whether training is to end now: the same for all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestedEnd {
+    /// What to exit with, if somebody asked one of them to stop.
+    pub exit_code: Option<u8>,
+    /// The deadline has passed.
+    pub time_is_up: bool,
 }
 
 /// A batch on the device.
@@ -58,6 +69,8 @@ pub struct DeviceBatch {
     pub images: Tensor,
     /// `[image]`, i64, on the CPU, where labels are dropped; `None` for a network without classes.
     pub class: Option<Tensor>,
+    /// Images that come before these in the run.
+    pub first: u64,
 }
 
 impl<T: Task> Session<T> {
@@ -73,29 +86,36 @@ impl<T: Task> Session<T> {
         start: Start,
     ) -> Result<Self, TrainerError> {
         let images_seen = state.images_seen;
-        let (log, last) = match start {
-            Start::Fresh => (JsonLog::create(&run.log())?, None),
-            Start::Resumed => JsonLog::resume(&run.log(), images_seen)?,
+        let (logs, last) = if state.leads() {
+            let (log, last) = match start {
+                Start::Fresh => (JsonLog::create(&run.log())?, None),
+                Start::Resumed => JsonLog::resume(&run.log(), images_seen)?,
+            };
+            let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
+            (Some((log, events)), last)
+        } else {
+            (None, None)
         };
-        let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
         let source = std::sync::Arc::clone(task.source());
         let data = DataSummary::of(&*source);
         let order = Order::new(config.train().seed, source.len())?;
-        let loader = Loader::over(source, order, loader_config(&task, &config, images_seen))?;
+        let loader = Loader::over(source, order, loader_config(&task, &config, &state))?;
+        if let Device::Cuda(ordinal) = T::parameters(&state.network).device() {
+            cuda::reset_peak_memory(ordinal)?;
+        }
         Ok(Self {
             task,
             window: Window::new(config.train().batch_size, last.map_or(0.0, |record| record.elapsed_s)),
             stop: StopRequest::listen()
                 .map_err(|source| TrainerError::Usage(format!("cannot listen for signals: {source}")))?,
             deadline: None,
-            display: Display::new(config.train().images, images_seen),
+            display: Display::new(config.train().images, images_seen, !state.leads()),
             config,
             run,
             state,
             data,
             loader,
-            log,
-            events,
+            logs,
         })
     }
 
@@ -109,19 +129,26 @@ impl<T: Task> Session<T> {
             .next()
             .ok_or_else(|| TrainerError::Unsupported("the data ended, which they never should".to_owned()))??;
         for broken in &batch.broken {
-            self.display.note(&format!("warning: skipped {broken}; another image stands in for it"));
+            self.display.warn(&format!("warning: skipped {broken}; another image stands in for it"));
         }
         let shape = [batch.len(), batch.channels, batch.size, batch.size].map(|size| size as i64);
         let images = Tensor::f_from_slice(&batch.images)?.f_view(shape)?;
         let class = if self.config.unconditional() { None } else { Some(Tensor::f_from_slice(&batch.classes)?) };
         let images = self.task.inputs(images.f_to_device(self.device())?, batch.first)?;
-        Ok(DeviceBatch { images, class })
+        Ok(DeviceBatch { images, class, first: batch.first })
     }
 
-    /// Whether all images were seen, or the time is up.
-    pub fn is_over(&self) -> bool {
-        self.state.images_seen >= self.config.train().images
-            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    /// Whether somebody asked to stop, or the time is up; processes of a team agree on it, and wait for each other.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`] if one of them is lost.
+    pub fn requested_end(&self) -> Result<RequestedEnd, TrainerError> {
+        let time_is_up = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let exit_code = self.stop.requested();
+        let Some(team) = &self.state.team else { return Ok(RequestedEnd { exit_code, time_is_up }) };
+        let votes = team.world().largest(&[exit_code.unwrap_or(0).into(), time_is_up.into()])?;
+        let exit_code = u8::try_from(votes[0]).ok().filter(|&code| code != 0);
+        Ok(RequestedEnd { exit_code, time_is_up: votes[1] != 0 })
     }
 
     /// Reads the losses since the last report, which waits for the device, and writes them to logs and display.
@@ -130,21 +157,25 @@ impl<T: Task> Session<T> {
     /// [`TrainerError::NonFinite`] if one is no number; [`TrainerError::Write`].
     pub fn report(&mut self, lr: f64) -> Result<(), TrainerError> {
         let at = Position { step: self.state.optimizer.step, images_seen: self.state.images_seen, lr };
-        let record = self.window.read(at).map_err(|error| match error {
+        let team = self.state.team.as_ref();
+        let sum = |losses: &Tensor| team.map_or(Ok(()), |team| Ok(team.world().all_reduce(losses)?.wait()?));
+        let record = self.window.read(at, sum).map_err(|error| match error {
             TrainerError::NonFinite { quantity, value, step, images_seen, .. } => {
                 TrainerError::NonFinite { quantity, value, step, images_seen, kept: self.kept() }
             }
             other => other,
         })?;
-        let Some(record) = record else { return Ok(()) };
-        self.log.write(&record)?;
+        let Some(mut record) = record else { return Ok(()) };
+        record.peak_memory_bytes = self.peak_memory()?;
+        let Some((log, events)) = &mut self.logs else { return Ok(()) };
+        log.write(&record)?;
         let scalars = [
             ("loss", record.loss),
             ("grad_norm", record.grad_norm),
             ("lr", record.lr),
             ("images_per_s", record.images_per_s),
         ];
-        self.events.scalars(record.images_seen, &scalars)?;
+        events.scalars(record.images_seen, &scalars)?;
         self.display.update(&record);
         Ok(())
     }
@@ -154,12 +185,16 @@ impl<T: Task> Session<T> {
     /// # Errors
     /// [`TrainerError::Diffusion`], [`TrainerError::Write`].
     pub fn draw_samples(&mut self) -> Result<(), TrainerError> {
-        if !self.task.has_pictures() {
+        if !self.task.has_pictures() || (!self.state.leads() && self.state.splitting_team().is_none()) {
             return Ok(());
+        }
+        let average = self.state.average(&self.config)?;
+        if !self.state.leads() {
+            return Ok(()); // its slice was needed
         }
         let (stop, display) = (&self.stop, &self.display);
         let mut stopped = false;
-        let picture = self.task.picture(&self.state, &self.config, &self.data, &mut |done, all| {
+        let picture = self.task.picture(&average, &self.config, &self.data, &mut |done, all| {
             display.meanwhile(format!("drawing samples, {done} of {all} steps"));
             stopped = stop.requested().is_some();
             if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -171,7 +206,9 @@ impl<T: Task> Session<T> {
         let picture = picture?;
         let path = self.run.samples(self.state.images_seen);
         files::write_bytes_atomically(&path, &picture.png)?;
-        self.events.picture(self.state.images_seen, "samples", &picture)?;
+        if let Some((_, events)) = &mut self.logs {
+            events.picture(self.state.images_seen, "samples", &picture)?;
+        }
         self.display.note(&format!("samples: {}", path.display()));
         Ok(())
     }
@@ -192,7 +229,14 @@ impl<T: Task> Session<T> {
     /// [`TrainerError::Write`], [`TrainerError::Weights`].
     pub fn save_snapshot(&mut self) -> Result<PathBuf, TrainerError> {
         let path = self.run.snapshot(self.state.images_seen);
-        self.task.save_snapshot(&path, &self.state, &self.config, &self.data)?;
+        if !self.state.leads() && self.state.splitting_team().is_none() {
+            return Ok(path);
+        }
+        let average = self.state.average(&self.config)?;
+        if !self.state.leads() {
+            return Ok(path); // its slice was needed
+        }
+        self.task.save_snapshot(&path, (&average, self.state.images_seen), &self.config, &self.data)?;
         self.display.note(&format!("snapshot: {}", path.display()));
         Ok(path)
     }
@@ -202,8 +246,12 @@ impl<T: Task> Session<T> {
     /// # Errors
     /// [`TrainerError::Write`].
     pub fn save_averages(&mut self) -> Result<(), TrainerError> {
-        let (averages, step) = (&self.state.averages, self.state.optimizer.step);
-        if averages.sigma_rel().is_empty() || averages.updates(step) == 0 {
+        let step = self.state.optimizer.step;
+        if self.state.averages.sigma_rel().is_empty() || self.state.averages.updates(step) == 0 {
+            return Ok(());
+        }
+        let averages = self.state.whole_averages()?;
+        if !self.state.leads() {
             return Ok(());
         }
         let moment = ema::snapshot::Moment {
@@ -212,7 +260,7 @@ impl<T: Task> Session<T> {
             config: self.config.to_toml()?,
             classes: &self.data.classes,
         };
-        let path = ema::snapshot::save(&self.run, averages, T::parameters(&self.state.network), &moment)?;
+        let path = ema::snapshot::save(&self.run, &averages, T::parameters(&self.state.network), &moment)?;
         self.display.note(&format!("averages: {}", path.display()));
         Ok(())
     }
@@ -222,7 +270,7 @@ impl<T: Task> Session<T> {
     /// # Errors
     /// As the functions above.
     pub fn finish(&mut self) -> Result<(), TrainerError> {
-        if !self.run.snapshot(self.state.images_seen).exists() {
+        if !self.leader_says(self.run.snapshot(self.state.images_seen).exists())? {
             self.save_checkpoint()?;
             if self.config.pictures_every_images().is_some() {
                 self.draw_samples()?;
@@ -232,6 +280,21 @@ impl<T: Task> Session<T> {
         }
         self.display.finish();
         Ok(())
+    }
+
+    /// What the process that writes sees in the run's folder.
+    fn leader_says(&self, yes: bool) -> Result<bool, TrainerError> {
+        let Some(team) = &self.state.team else { return Ok(yes) };
+        Ok(team.world().gather(&[yes.into()])?[0] == [1])
+    }
+
+    /// The most bytes on this process's GPU, or on the fullest of all.
+    fn peak_memory(&self) -> Result<Option<u64>, TrainerError> {
+        let Device::Cuda(ordinal) = self.device() else { return Ok(None) };
+        let own = cuda::peak_memory(ordinal)?;
+        let Some(team) = &self.state.team else { return Ok(Some(own)) };
+        let largest = team.world().largest(&[i64::try_from(own).unwrap_or(i64::MAX)])?;
+        Ok(u64::try_from(largest[0]).ok())
     }
 
     fn device(&self) -> Device {
@@ -249,13 +312,15 @@ impl<T: Task> Session<T> {
     }
 }
 
-fn loader_config<T: Task>(task: &T, config: &T::Config, images_seen: u64) -> LoaderConfig {
+fn loader_config<T: Task>(task: &T, config: &T::Config, state: &TrainState<T>) -> LoaderConfig {
+    let world = state.team.as_ref().map(Team::world);
     LoaderConfig {
         batch_size: config.train().batch_size,
+        part: world.map_or((0, 1), |world| (world.rank(), world.size())),
         size: task.loaded_size(),
         other_sizes: task.other_loaded_sizes(config),
         size_seed: config.train().seed,
-        first: images_seen,
+        first: state.images_seen,
         flip_seed: config.train().random_flip.then_some(config.train().seed),
         max_broken_files: config.train().max_broken_files,
         ..LoaderConfig::default()

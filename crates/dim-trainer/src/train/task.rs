@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use super::checkpoint::DataSummary;
 use super::session::DeviceBatch;
-use super::state::TrainState;
+use super::team::GradientSum;
 use crate::config::RunConfig;
 use crate::error::TrainerError;
 use crate::grid::Picture;
@@ -75,33 +75,37 @@ pub trait Task: Sized {
         true
     }
 
-    /// Leaves the gradient of the batch's mean loss in the network's parameters. Returns that loss, 0-dim, on the device.
+    /// Adds the gradient of the batch's share in the mean loss of a step to `sum`. Returns that share, 0-dim, on the device.
     ///
     /// # Errors
     /// Out of memory, mostly.
-    fn gradients(&self, network: &Self::Network, batch: &DeviceBatch, images_seen: u64)
-    -> Result<Tensor, TrainerError>;
+    fn gradients(
+        &self,
+        network: &Self::Network,
+        batch: &DeviceBatch,
+        sum: &GradientSum<'_>,
+    ) -> Result<Tensor, TrainerError>;
 
-    /// A picture of what the moving average of the weights can do.
+    /// A picture of what `average`, that of the weights, can do.
     ///
     /// # Errors
     /// Out of memory, mostly; that `progress` said to stop.
     fn picture(
         &self,
-        state: &TrainState<Self>,
+        average: &Self::Network,
         config: &Self::Config,
         data: &DataSummary,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Picture, TrainerError>;
 
-    /// Saves the moving average of the weights for use. The same state gives the same bytes.
+    /// Saves the moving average of the weights after so many images for use. The same state gives the same bytes.
     ///
     /// # Errors
     /// [`TrainerError::Weights`], a full disk mostly.
     fn save_snapshot(
         &self,
         path: &Path,
-        state: &TrainState<Self>,
+        average: (&Self::Network, u64),
         config: &Self::Config,
         data: &DataSummary,
     ) -> Result<(), TrainerError>;
