@@ -91,6 +91,9 @@ pub struct TrainArgs {
     /// End the run after this time even if images are left; --resume goes on with them.
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     pub time_limit: Option<Duration>,
+    /// Record where the time of the tenth step goes, for Chrome's trace viewer, and say how much of the communication is hidden.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub compute: ComputeArgs,

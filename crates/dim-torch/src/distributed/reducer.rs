@@ -68,6 +68,8 @@ struct State {
     under_way: VecDeque<Departed>,
     /// Of split gradients, what gathers in buckets that have not left.
     staged: Vec<Option<Tensor>>,
+    /// What ended the backward pass, before libtorch made a text of it.
+    failed: Option<TorchError>,
 }
 
 /// A bucket on its way.
@@ -114,13 +116,20 @@ impl Reducer {
             next: 0,
             under_way: VecDeque::new(),
             staged: (0..buckets).map(|_| None).collect(),
+            failed: None,
             plan,
         };
         let shared = Arc::new(Mutex::new(state));
         for (index, (_, leaf)) in parameters.iter().enumerate() {
             let shared = Arc::downgrade(&shared);
             hook::after_accumulation(leaf, move || {
-                shared.upgrade().map_or(Ok(()), |shared| lock(&shared).arrived(index))
+                let Some(shared) = shared.upgrade() else { return Ok(()) };
+                let mut state = lock(&shared);
+                state.arrived(index).map_err(|error| {
+                    let text = error.to_string();
+                    state.failed.get_or_insert(error);
+                    TorchError::Libtorch(text)
+                })
             })?;
         }
         Ok(Self { shared, split: options.split })
@@ -143,8 +152,7 @@ impl Reducer {
     pub fn backward(&self, loss: &Tensor, last: bool) -> Result<(), TorchError> {
         lock(&self.shared).begin(last);
         if let Err(error) = loss.f_backward() {
-            // An error of a bucket has come through libtorch, which knows it as text.
-            return Err(error.into());
+            return Err(lock(&self.shared).failed.take().unwrap_or_else(|| error.into()));
         }
         no_grad(|| lock(&self.shared).finish())
     }

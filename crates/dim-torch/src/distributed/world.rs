@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
 use super::group::{Group, Operation, Pending};
-use super::heartbeat::{self, Heartbeat};
+use super::heartbeat::Heartbeat;
 use super::store::Store;
 use crate::{TorchError, cuda};
 
@@ -61,7 +61,7 @@ pub(super) struct Inner {
     /// Between GPUs.
     nccl: Option<Group>,
     store: Store,
-    _heartbeat: Heartbeat,
+    heartbeat: Heartbeat,
 }
 
 impl World {
@@ -103,7 +103,7 @@ impl World {
             }
             _ => None,
         };
-        let inner = Inner { place: place.clone(), hosts, gloo, nccl, store, _heartbeat: heartbeat };
+        let inner = Inner { place: place.clone(), hosts, gloo, nccl, store, heartbeat };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -253,16 +253,14 @@ impl World {
 impl Inner {
     /// An error of an operation, with the names of those who are gone.
     pub(super) fn explained(&self, operation: &'static str, error: TorchError) -> TorchError {
-        let name = |rank: &usize| format!("rank {rank} ({})", self.hosts[*rank]);
-        let lost = match heartbeat::silent(&self.store, self.place.size) {
-            Ok(silent) if silent.is_empty() => {
-                "all processes are alive; one of them is late, or stopped at another operation".to_owned()
-            }
-            Ok(silent) => format!("lost {}", silent.iter().map(name).collect::<Vec<_>>().join(", ")),
+        let name = |rank: usize| format!("rank {rank} ({})", self.hosts[rank]);
+        let lost = match self.heartbeat.lost(&self.store, self.place.size, opens_store(&self.place), name) {
+            Ok(None) => "all processes are alive; one of them is late, or stopped at another operation".to_owned(),
+            Ok(Some(lost)) => format!("lost {lost}"),
             Err(_) if self.place.launcher_holds_store => {
                 format!("lost the launcher's store on {}", self.place.address)
             }
-            Err(_) => format!("lost {}, which held the store", name(&0)),
+            Err(_) => format!("lost {}, which held the store", name(0)),
         };
         let (rank, host) = (self.place.rank, self.place.host.clone());
         TorchError::LostPeer { operation, rank, host, lost, message: error.to_string() }

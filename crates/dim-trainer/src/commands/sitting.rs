@@ -79,6 +79,7 @@ pub(super) fn run<T: Task>(
         );
     }
     let mut session = Session::new(task, config, run.clone(), state, start)?;
+    session.trace = arguments.trace.clone().filter(|_| leads);
     session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));
     let outcome = train(&mut session)?;
     if let Some(world) = world {

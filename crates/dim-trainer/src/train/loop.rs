@@ -29,10 +29,7 @@ pub fn train<T: Task>(session: &mut Session<T>) -> Result<Outcome, TrainerError>
         let batch = session.next_batch()?;
         let lr = learning_rate(session.config.train(), before);
 
-        let sum = session.state.gradient_sum(batch_size as usize)?;
-        let loss = session.task.gradients(&session.state.network, &batch, &sum)?;
-        let grad_norm = session.state.step(lr)?;
-        session.state.update_averages()?;
+        let (loss, grad_norm) = session.step(&batch, lr)?;
         session.state.images_seen += batch_size;
         session.window.push(loss, grad_norm);
 

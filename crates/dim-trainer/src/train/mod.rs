@@ -20,6 +20,7 @@ mod stop;
 mod task;
 mod team;
 mod tensorboard;
+mod trace;
 mod window;
 
 pub use autoencoder::AutoencoderTask;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dim_data::{Loader, LoaderConfig, Order};
-use dim_torch::cuda;
+use dim_torch::{cuda, profile};
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
@@ -16,6 +16,7 @@ use super::stop::StopRequest;
 use super::task::Task;
 use super::team::Team;
 use super::tensorboard::EventFile;
+use super::trace::{self, Overlap};
 use super::window::{Position, Window};
 use crate::config::RunConfig;
 use crate::ema;
@@ -46,6 +47,10 @@ pub struct Session<T: Task> {
     pub stop: StopRequest,
     /// When the session ends even if images are left.
     pub deadline: Option<Instant>,
+    /// Where the trace of one step goes, if one is wanted.
+    pub trace: Option<PathBuf>,
+    /// Steps of this session.
+    steps: u64,
     run: RunFolder,
     data: DataSummary,
     loader: Loader,
@@ -53,6 +58,9 @@ pub struct Session<T: Task> {
     logs: Option<(JsonLog, EventFile)>,
     display: Display,
 }
+
+/// The step of a session that is traced: everything has been chosen and cached by then.
+const TRACED_STEP: u64 = 10;
 
 /// Whether training is to end now: the same for all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +117,8 @@ impl<T: Task> Session<T> {
             stop: StopRequest::listen()
                 .map_err(|source| TrainerError::Usage(format!("cannot listen for signals: {source}")))?,
             deadline: None,
+            trace: None,
+            steps: 0,
             display: Display::new(config.train().images, images_seen, !state.leads()),
             config,
             run,
@@ -136,6 +146,36 @@ impl<T: Task> Session<T> {
         let class = if self.config.unconditional() { None } else { Some(Tensor::f_from_slice(&batch.classes)?) };
         let images = self.task.inputs(images.f_to_device(self.device())?, batch.first)?;
         Ok(DeviceBatch { images, class, first: batch.first })
+    }
+
+    /// A step of the optimiser with the gradient of the batch's mean loss. Returns this process's share of the loss and the gradient's norm, 0-dim, on
+    /// the device.
+    ///
+    /// # Errors
+    /// Out of memory, mostly; [`TrainerError::Torch`] if another process is lost.
+    pub fn step(&mut self, batch: &DeviceBatch, lr: f64) -> Result<(Tensor, Tensor), TrainerError> {
+        self.steps += 1;
+        let traced = self.trace.take_if(|_| self.steps == TRACED_STEP);
+        let (state, task, images) = (&mut self.state, &self.task, self.config.train().batch_size);
+        let device = T::parameters(&state.network).device();
+        let mut step = || {
+            let sum = state.gradient_sum(images)?;
+            let loss = task.gradients(&state.network, batch, &sum)?;
+            let grad_norm = state.step(lr)?;
+            state.update_averages()?;
+            Ok((loss, grad_norm))
+        };
+        let Some(path) = traced else { return step() };
+        let (result, events) = profile(|| {
+            let result = step();
+            if let Device::Cuda(ordinal) = device {
+                tch::Cuda::synchronize(ordinal as i64);
+            }
+            result
+        })?;
+        trace::write(&path, &events)?;
+        self.display.note(&format!("step {}: {}; {}", self.steps, Overlap::of(&events).describe(), path.display()));
+        Ok(result)
     }
 
     /// Whether somebody asked to stop, or the time is up; processes of a team agree on it, and wait for each other.
