@@ -119,6 +119,8 @@ pub fn train_arguments(run: &str) -> Vec<&str> {
 pub fn place_variables(command: &mut Command, rank: usize, size: usize, port: u16) {
     command.env("RANK", rank.to_string()).env("LOCAL_RANK", rank.to_string());
     command.env("WORLD_SIZE", size.to_string()).env("LOCAL_WORLD_SIZE", size.to_string());
+    // As the program would start itself again with; there are many of them.
+    command.env("OMP_WAIT_POLICY", "passive").env("OMP_DYNAMIC", "false");
     command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string()).env("HOSTNAME", format!("host{rank}"));
 }
 
