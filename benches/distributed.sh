@@ -57,6 +57,13 @@ checkpoint_every_images = 100_000_000
 log_every_steps = 5
 TOML
 
+# Ends a process and all that it started: torchrun's processes have sessions of their own.
+kill_tree() {
+    local child
+    for child in $(pgrep -P "$1"); do kill_tree "$child"; done
+    kill -KILL "$1" 2>/dev/null || true
+}
+
 # measure NAME PROCESSES SETTING…: trains until enough was logged, then ends the processes without saving anything.
 measure() {
     local name=$1 processes=$2 run=$work/$1 setting launcher=() settings=()
@@ -66,20 +73,20 @@ measure() {
         launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node="$processes" --no-python)
     fi
     echo "── $name: $processes processes ${settings[*]}" >&2
-    setsid "${launcher[@]}" "${trainer[@]}" train --config "$work/config.toml" --run "$run" --device "$device" \
+    "${launcher[@]}" "${trainer[@]}" train --config "$work/config.toml" --run "$run" --device "$device" \
         --trace "$work/$name.trace.json" --set "train.batch_size=$((batch * processes))" "${settings[@]}" >"$work/$name.txt" 2>&1 &
-    local group=$! started=$SECONDS
+    local started_process=$! started=$SECONDS
     while (($(cat "$run/log.jsonl" 2>/dev/null | wc -l) < warm_up + lines)); do
-        if ! kill -0 "$group" 2>/dev/null || ((SECONDS - started > ${LIMIT:-240})); then
+        if ! kill -0 "$started_process" 2>/dev/null || ((SECONDS - started > ${LIMIT:-240})); then
             tail -40 "$work/$name.txt" >&2
-            kill -KILL -- "-$group" 2>/dev/null || true
+            kill_tree "$started_process"
             echo "{\"name\": \"$name\", \"processes\": $processes, \"failed\": true}" >>"$out"
             return 0
         fi
         sleep 0.5
     done
-    kill -KILL -- "-$group" 2>/dev/null || true
-    wait "$group" 2>/dev/null || true
+    kill_tree "$started_process"
+    wait "$started_process" 2>/dev/null || true
     cp "$work/$name.trace.json" "${out%.jsonl}.$name.trace.json" 2>/dev/null || true
     python3 - "$run/log.jsonl" "$name" "$processes" "$batch" "$warm_up" "$*" "$work/$name.txt" <<'PYTHON' | tee -a "$out"
 import json, statistics, sys
@@ -104,3 +111,19 @@ measure bf16_reduction "$cards" 'train.distributed.reduce_in="bf16"'
 measure split_optimizer "$cards" 'train.distributed.split="optimizer"'
 measure split_gradients "$cards" 'train.distributed.split="gradients"'
 measure split_gradients_bf16 "$cards" 'train.distributed.split="gradients"' 'train.distributed.reduce_in="bf16"'
+
+# A process that is killed: torchrun starts all again, and they go on from the last checkpoint by themselves.
+if ((cards > 1)); then
+    python3 -m torch.distributed.run --standalone --nproc-per-node="$cards" --max-restarts=2 --no-python "${trainer[@]}" train \
+        --config "$work/config.toml" --run "$work/elastic" --device "$device" --set model.preset=dim_s_2 \
+        --set model.image_size=32 --set model.in_channels=4 --set model.classes=1000 \
+        --set train.images=8000 --set train.checkpoint_every_images=800 --set train.batch_size=$((4 * cards)) \
+        --set 'train.distributed.split="gradients"' >"$work/elastic.txt" 2>&1 &
+    launcher=$! started=$SECONDS
+    while (($(ls "$work"/elastic/checkpoints/*.safetensors 2>/dev/null | wc -l) < 2 && SECONDS - started < 120)); do sleep 0.2; done
+    pkill -KILL -P "$launcher" -n || true # the youngest process of the launcher: one of the run's
+    recovered=false
+    wait "$launcher" && grep -q "resumed after" "$work/elastic.txt" && recovered=true
+    $recovered || tail -40 "$work/elastic.txt" >&2
+    echo "{\"name\": \"elastic\", \"processes\": $cards, \"recovered\": $recovered}" | tee -a "$out"
+fi

@@ -134,8 +134,10 @@ fn divided(world: World, options: ReducerOptions) -> (Tensor, Tensor, Vec<f64>) 
     let (rank, size) = (world.rank(), world.size());
     let parts = if options.split == Split::None { 1 } else { size };
     let flat = options.split != Split::Gradients;
-    let parameters = Parameters::zeros_in_parts(&specs(), Device::Cpu, parts, flat).unwrap();
+    let parameters = Parameters::zeros_in_parts(&specs(), Device::Cpu, parts, flat).unwrap().with_bf16_copy();
     start(&parameters);
+    let copied = parameters.weight("last").unwrap();
+    let _ = copied.computed(Kind::BFloat16).unwrap();
     let whole = parameters.padded_values().copy();
     let length = whole.size()[0] / parts as i64;
     let own = if parts == 1 { 0 } else { rank as i64 * length };
@@ -152,6 +154,9 @@ fn divided(world: World, options: ReducerOptions) -> (Tensor, Tensor, Vec<f64>) 
             Split::None => optimizer.step(&parameters, 0.05),
             _ => optimizer.step_slice(&world, &parameters, &reducer.gradients().unwrap(), 0.05),
         };
+        // Also where the new values came from other processes.
+        let (copy, expected) = (copied.computed(Kind::BFloat16).unwrap(), copied.leaf().to_kind(Kind::BFloat16));
+        assert!(copy.equal(&expected), "the copy in bf16 is stale after step {step}");
         norm.unwrap().double_value(&[])
     });
     let norms = norms.collect();
