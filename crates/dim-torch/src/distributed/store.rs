@@ -88,6 +88,9 @@ impl Drop for Store {
 }
 
 /// Copies a value to the `Vec<u8>` behind `state`.
+///
+/// # Safety
+/// `state` is such a vector, used by nobody else during the call; `value` has `length` bytes.
 unsafe extern "C" fn keep(state: *mut c_void, value: *const u8, length: usize) {
     if length > 0 {
         // SAFETY: `state` is the vector that `get` passed, which nobody else uses meanwhile; `value` has `length` bytes.

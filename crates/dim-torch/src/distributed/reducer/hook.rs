@@ -29,6 +29,10 @@ pub(super) fn take_gradient(leaf: &Tensor) -> Result<Option<Tensor>, TorchError>
     Ok((!gradient.is_null()).then(|| unsafe { Tensor::from_ptr(gradient) }))
 }
 
+/// Does the action behind `state`.
+///
+/// # Safety
+/// `state` is the box of [`after_accumulation`], which lives until [`forget`].
 unsafe extern "C" fn act(state: *mut c_void, _leaf: *const C_tensor) -> *mut c_char {
     // SAFETY: `state` is the box of `after_accumulation`, which lives until `forget`; autograd runs one hook of a leaf at a time.
     let action = unsafe { &*state.cast::<Action>() };
@@ -40,6 +44,10 @@ unsafe extern "C" fn act(state: *mut c_void, _leaf: *const C_tensor) -> *mut c_c
     }
 }
 
+/// Ends the action behind `state`.
+///
+/// # Safety
+/// `state` is the box of [`after_accumulation`], and this is called once.
 unsafe extern "C" fn forget(state: *mut c_void) {
     // SAFETY: called once, with the box of `after_accumulation`.
     drop(unsafe { Box::from_raw(state.cast::<Action>()) });
