@@ -83,14 +83,6 @@ impl LoaderConfig {
     }
 
     fn check(&self) -> Result<(), DataError> {
-        let (part, parts) = self.part;
-        if part >= parts || parts > self.batch_size {
-            return Err(DataError::Argument {
-                name: "part of each batch",
-                expected: "below the number of parts, and no more parts than images",
-                found: format!("{part} of {parts}, of {} images", self.batch_size),
-            });
-        }
         check_size(self.size)?;
         self.other_sizes.iter().try_for_each(|&size| check_size(size))?;
         for (name, value) in [
@@ -101,6 +93,14 @@ impl LoaderConfig {
             if value == 0 {
                 return Err(DataError::Argument { name, expected: "at least 1", found: "0".into() });
             }
+        }
+        let (part, parts) = self.part;
+        if part >= parts || parts > self.batch_size {
+            return Err(DataError::Argument {
+                name: "part of each batch",
+                expected: "below the number of parts, and no more parts than images",
+                found: format!("{part} of {parts}, of {} images", self.batch_size),
+            });
         }
         Ok(())
     }
