@@ -25,7 +25,13 @@ fn main() {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .flag("-D_GLIBCXX_USE_CXX11_ABI=1")
-        .files(["cpp/cuda_graph.cpp", "cpp/custom_function.cpp", "cpp/profile.cpp", "cpp/tensors.cpp"])
+        .files([
+            "cpp/cuda_graph.cpp",
+            "cpp/custom_function.cpp",
+            "cpp/process_group.cpp",
+            "cpp/profile.cpp",
+            "cpp/tensors.cpp",
+        ])
         .compile("dim_torch_cpp");
 }
 

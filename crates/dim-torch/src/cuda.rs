@@ -42,6 +42,15 @@ pub fn has_bf16(device: Device) -> bool {
     matches!(device, Device::Cuda(_))
 }
 
+/// Makes CUDA device `ordinal` the one that libtorch takes where none is named.
+///
+/// # Errors
+/// No such device, or CUDA was not started.
+pub fn set_device(ordinal: usize) -> Result<(), TorchError> {
+    // SAFETY: the callee changes which device this thread uses by default, or returns a message.
+    ffi::check(unsafe { ffi::dim_set_cuda_device(device_index("set_device", ordinal)?) })
+}
+
 /// Lets libtorch take its fastest operations although they may not give the same bits twice: for measurements alone.
 ///
 /// # Errors

@@ -37,6 +37,34 @@ pub enum TorchError {
         /// What came.
         got: String,
     },
+    /// A process could not join the others of a run.
+    #[error("{who} cannot join the run: {problem}")]
+    Join {
+        /// The process: its rank, of how many, and where they meet.
+        who: String,
+        /// What was expected and what came.
+        problem: String,
+    },
+    /// Processes of a run do not compute the same thing.
+    #[error("the processes of this run do not agree:\n  - {}\nstart them all with the same program, configuration and number of processes", problems.join("\n  - "))]
+    Disagreement {
+        /// One line a difference, each naming a process.
+        problems: Vec<String>,
+    },
+    /// A process of the run is gone, or no longer answers.
+    #[error("{operation} failed on rank {rank} ({host}): {lost} (libtorch: {message})")]
+    LostPeer {
+        /// What was being done together.
+        operation: &'static str,
+        /// The rank of this process.
+        rank: usize,
+        /// The machine of this process.
+        host: String,
+        /// Rank and machine of those that are gone.
+        lost: String,
+        /// What libtorch said.
+        message: String,
+    },
     /// An operation written in Rust panicked; the panic was stopped before it reached C++.
     #[error("{operation} panicked: {message}")]
     Panic {

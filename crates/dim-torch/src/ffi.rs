@@ -80,6 +80,57 @@ unsafe extern "C" {
         ),
     ) -> *mut c_char;
     pub(crate) fn dim_current_cuda_stream(ordinal: i32, stream: *mut *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_store_new(
+        host: *const c_char,
+        port: u16,
+        is_server: bool,
+        timeout_ms: i64,
+        store: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn dim_store_prefixed(
+        store: *const c_void,
+        prefix: *const c_char,
+        part: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn dim_store_set(store: *mut c_void, key: *const c_char, value: *const u8, length: usize)
+    -> *mut c_char;
+    pub(crate) fn dim_store_get(
+        store: *mut c_void,
+        key: *const c_char,
+        timeout_ms: i64,
+        state: *mut c_void,
+        visit: unsafe extern "C" fn(state: *mut c_void, value: *const u8, length: usize),
+    ) -> *mut c_char;
+    pub(crate) fn dim_store_add(store: *mut c_void, key: *const c_char, amount: i64, sum: *mut i64) -> *mut c_char;
+    pub(crate) fn dim_store_check(store: *mut c_void, key: *const c_char, is_set: *mut bool) -> *mut c_char;
+    pub(crate) fn dim_store_free(store: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_group_new(
+        store: *const c_void,
+        on_gpu: bool,
+        rank: i32,
+        size: i32,
+        timeout_ms: i64,
+        group: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn dim_group_free(group: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_group_start(
+        group: *mut c_void,
+        operation: u8,
+        tensor: *const C_tensor,
+        input: *const C_tensor,
+        peer: i32,
+        work: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(crate) fn dim_work_wait(work: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_work_free(work: *mut c_void) -> *mut c_char;
+    pub(crate) fn dim_after_accumulation(
+        leaf: *const C_tensor,
+        state: *mut c_void,
+        call: unsafe extern "C" fn(state: *mut c_void, leaf: *const C_tensor) -> *mut c_char,
+        drop: unsafe extern "C" fn(state: *mut c_void),
+    ) -> *mut c_char;
+    pub(crate) fn dim_take_gradient(leaf: *const C_tensor, gradient: *mut *mut C_tensor) -> *mut c_char;
+    pub(crate) fn dim_set_cuda_device(ordinal: i32) -> *mut c_char;
     fn malloc(size: usize) -> *mut c_void;
     fn free(pointer: *mut c_void);
 }

@@ -12,6 +12,7 @@ mod checkpoint;
 pub mod cuda;
 mod cuda_graph;
 pub mod custom_function;
+pub mod distributed;
 mod error;
 mod ffi;
 pub mod host_memory;

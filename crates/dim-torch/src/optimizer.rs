@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 use crate::{
     Parameters, TorchError,
     bridge::{queue, view, view_in_place, view_mut},
+    distributed::World,
 };
 
 const NAME: &str = "AdamW::step";
@@ -30,7 +31,7 @@ pub struct AdamWConfig {
     pub ema_decay: f64,
 }
 
-/// The optimiser's state: flat f32 buffers beside the parameters', and the number of steps taken.
+/// The optimiser's state: flat f32 buffers beside the parameters', or beside a slice of them, and the number of steps taken.
 pub struct AdamW {
     config: AdamWConfig,
     /// Moving mean of the gradient.
@@ -41,19 +42,27 @@ pub struct AdamW {
     pub ema: Tensor,
     /// Steps taken.
     pub step: u64,
+    /// Where in the flat buffer they begin.
+    start: i64,
 }
 
 impl AdamW {
     /// A fresh optimiser; the moving average starts at the parameters' present values.
     #[must_use]
     pub fn new(config: AdamWConfig, parameters: &Parameters) -> Self {
-        let values = parameters.values();
+        Self::of_slice(config, &parameters.values(), 0)
+    }
+
+    /// An optimiser of those elements of the flat buffer alone that `values` shows, from `start` on.
+    #[must_use]
+    pub fn of_slice(config: AdamWConfig, values: &Tensor, start: i64) -> Self {
         Self {
             config,
             first_moment: values.zeros_like(),
             second_moment: values.zeros_like(),
             ema: values.copy(),
             step: 0,
+            start,
         }
     }
 
@@ -64,25 +73,60 @@ impl AdamW {
     /// # Errors
     /// Parameters without gradients, buffers that do not fit each other, or an error of libtorch or a kernel.
     pub fn step(&mut self, parameters: &Parameters, lr: f64) -> Result<Tensor, TorchError> {
+        let values = parameters.values();
         let gradients = parameters.gradients().ok_or_else(|| TorchError::FlatBuffer {
             expected: "trainable parameters".to_owned(),
             got: "parameters without gradients".to_owned(),
         })?;
-        let AdamWConfig { beta1, beta2, eps, weight_decay, clip_norm, ema_decay } = self.config;
-        let (values, copy) = (parameters.values(), parameters.flat_bf16()?);
-        let queue = queue(&values)?;
-        let mut norm = Tensor::f_empty([1], (Kind::Float, values.device()))?;
-        adamw_ema::gradient_norm(
-            &queue,
-            &view(NAME, "gradients", &gradients)?,
-            1.0,
-            view_mut(NAME, "norm", &mut norm)?,
-        )?;
+        let gradients = gradients.f_narrow(0, 0, values.size()[0])?;
+        let norm = norm(&gradients)?;
+        self.advance(&values, &gradients, parameters.flat_bf16()?, &norm, lr)?;
+        parameters.mark_bf16_fresh();
+        Ok(norm.f_view([0_i64; 0])?)
+    }
 
+    /// One step of this optimiser's slice with its `gradients`, of all processes together: the others take theirs, and get the new
+    /// values of all. Returns the global gradient norm, as [`AdamW::step`].
+    ///
+    /// # Errors
+    /// As [`AdamW::step`]; [`TorchError::LostPeer`].
+    pub fn step_slice(
+        &mut self,
+        world: &World,
+        parameters: &Parameters,
+        gradients: &Tensor,
+        lr: f64,
+    ) -> Result<Tensor, TorchError> {
+        let square = norm(gradients)?.f_square_()?;
+        world.all_reduce(&square)?.wait()?;
+        let norm = square.f_sqrt()?;
+        let padded = parameters.padded_values();
+        let values = padded.f_narrow(0, self.start, self.ema.size()[0])?;
+        self.advance(&values, gradients, None, &norm, lr)?;
+        world.all_gather(&padded, &values)?.wait()?;
+        parameters.mark_written()?;
+        Ok(norm.f_view([0_i64; 0])?)
+    }
+
+    /// Where the slice begins in the flat buffer; 0 for an optimiser of all.
+    #[must_use]
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    fn advance(
+        &mut self,
+        values: &Tensor,
+        gradients: &Tensor,
+        copy: Option<Tensor>,
+        norm: &Tensor,
+        lr: f64,
+    ) -> Result<(), TorchError> {
+        let AdamWConfig { beta1, beta2, eps, weight_decay, clip_norm, ema_decay } = self.config;
         let step = NonZeroU64::MIN.saturating_add(self.step);
-        let clip = clip_norm.map(|max_norm| Ok::<_, TorchError>(Clip { norm: view(NAME, "norm", &norm)?, max_norm }));
+        let clip = clip_norm.map(|max_norm| Ok::<_, TorchError>(Clip { norm: view(NAME, "norm", norm)?, max_norm }));
         let inputs = AdamWEma {
-            gradients: view(NAME, "gradients", &gradients)?,
+            gradients: view(NAME, "gradients", gradients)?,
             clip: clip.transpose()?,
             schedule: None,
             constants: Constants { lr, beta1, beta2, eps, weight_decay, ema_decay, gradient_scale: 1.0, step },
@@ -92,16 +136,23 @@ impl AdamW {
         // between threads.
         let state = unsafe {
             AdamWEmaState {
-                parameters: view_in_place(NAME, "parameters", &values)?,
+                parameters: view_in_place(NAME, "parameters", values)?,
                 first_moment: view_in_place(NAME, "first_moment", &self.first_moment)?,
                 second_moment: view_in_place(NAME, "second_moment", &self.second_moment)?,
                 ema: view_in_place(NAME, "ema", &self.ema)?,
                 bf16_copy: copy.as_ref().map(|copy| view_in_place(NAME, "bf16_copy", copy)).transpose()?,
             }
         };
-        adamw_ema::step(&queue, &inputs, state)?;
-        parameters.mark_bf16_fresh();
+        adamw_ema::step(&queue(values)?, &inputs, state)?;
         self.step = step.get();
-        Ok(norm.f_view([0_i64; 0])?)
+        Ok(())
     }
+}
+
+/// The norm of flat gradients, `[1]`, f32.
+fn norm(gradients: &Tensor) -> Result<Tensor, TorchError> {
+    let mut norm = Tensor::f_empty([1], (Kind::Float, gradients.device()))?;
+    let queue = queue(gradients)?;
+    adamw_ema::gradient_norm(&queue, &view(NAME, "gradients", gradients)?, 1.0, view_mut(NAME, "norm", &mut norm)?)?;
+    Ok(norm)
 }

@@ -44,8 +44,12 @@ impl ParameterSpec {
 pub struct Parameters {
     specs: Vec<ParameterSpec>,
     index: BTreeMap<String, usize>,
+    /// The first elements of `padded`.
     values: Tensor,
+    /// All values, and zeros up to a length that can be split evenly.
+    padded: Tensor,
     gradients: Option<Tensor>,
+    trained: bool,
     views: Vec<Tensor>,
     bf16: Option<Arc<Bf16Copy>>,
 }
@@ -80,20 +84,36 @@ impl Parameters {
     /// # Errors
     /// Two specifications of one name, or no memory.
     pub fn zeros(specs: &[ParameterSpec], device: Device) -> Result<Self, TorchError> {
-        let length = flat_length(specs);
-        let values = Tensor::f_zeros([length], (Kind::Float, device))?;
-        let gradients = Tensor::f_zeros([length], (Kind::Float, device))?;
-        let mut parameters = Self::from_flat(specs, values)?;
+        Self::zeros_in_parts(specs, device, 1, true)
+    }
+
+    /// The same in buffers that `parts` processes can split evenly. Without `flat_gradients` there is no buffer of gradients: each leaf
+    /// gets a `.grad` of its own, for [`Reducer`](crate::distributed::Reducer) to take away.
+    ///
+    /// # Errors
+    /// As [`Parameters::zeros`].
+    pub fn zeros_in_parts(
+        specs: &[ParameterSpec],
+        device: Device,
+        parts: usize,
+        flat_gradients: bool,
+    ) -> Result<Self, TorchError> {
+        let (length, unit) = (flat_length(specs), ALIGNMENT * parts as i64);
+        let padded = Tensor::f_zeros([(length + unit - 1) / unit * unit], (Kind::Float, device))?;
+        let mut parameters = Self::from_flat(specs, padded.f_narrow(0, 0, length)?)?;
+        let gradients = flat_gradients.then(|| padded.f_zeros_like()).transpose()?;
         let mut offset = 0;
         for (spec, view) in parameters.specs.iter().zip(&mut parameters.views) {
             let leaf = view.detach().set_requires_grad(true);
-            let gradient = slice(&gradients, offset, spec)?;
-            // SAFETY: both handles are alive; the leaf keeps its own reference to the gradient.
-            ffi::check(unsafe { ffi::dim_set_gradient(leaf.as_ptr(), gradient.as_ptr()) })?;
+            if let Some(gradients) = &gradients {
+                let gradient = slice(gradients, offset, spec)?;
+                // SAFETY: both handles are alive; the leaf keeps its own reference to the gradient.
+                ffi::check(unsafe { ffi::dim_set_gradient(leaf.as_ptr(), gradient.as_ptr()) })?;
+            }
             *view = leaf;
             offset += aligned(spec.elements());
         }
-        parameters.gradients = Some(gradients);
+        (parameters.padded, parameters.gradients, parameters.trained) = (padded, gradients, true);
         Ok(parameters)
     }
 
@@ -117,7 +137,8 @@ impl Parameters {
             }
         }
         let views = views(&values, specs)?;
-        Ok(Self { specs: specs.to_vec(), index, values, gradients: None, views, bf16: None })
+        let padded = values.shallow_clone();
+        Ok(Self { specs: specs.to_vec(), index, values, padded, gradients: None, trained: false, views, bf16: None })
     }
 
     /// The same with a copy of all values in bf16, for a network that computes in it: [`Parameters::weight`].
@@ -180,9 +201,37 @@ impl Parameters {
         self.values.shallow_clone()
     }
 
-    /// The flat f32 buffer of all gradients; `None` for parameters that are not trained.
+    /// [`Parameters::values`] and the zeros behind them, `parts` equal parts of [`Parameters::zeros_in_parts`].
+    pub fn padded_values(&self) -> Tensor {
+        self.padded.shallow_clone()
+    }
+
+    /// The flat f32 buffer of all gradients, as long as [`Parameters::padded_values`]; `None` for parameters that are not trained, or
+    /// that have no such buffer.
     pub fn gradients(&self) -> Option<Tensor> {
         self.gradients.as_ref().map(Tensor::shallow_clone)
+    }
+
+    /// Whether these are leaves that get gradients.
+    #[must_use]
+    pub fn are_trained(&self) -> bool {
+        self.trained
+    }
+
+    /// Where each parameter begins in the flat buffer, in order.
+    pub(crate) fn offsets(&self) -> Vec<i64> {
+        let mut next = 0;
+        let offset = |spec: &ParameterSpec| {
+            next += aligned(spec.elements());
+            next - aligned(spec.elements())
+        };
+        self.specs.iter().map(offset).collect()
+    }
+
+    /// Says that the values were written by something that libtorch does not count.
+    pub(crate) fn mark_written(&self) -> Result<(), TorchError> {
+        // SAFETY: the handle is alive.
+        ffi::check(unsafe { ffi::dim_bump_version(self.padded.as_ptr()) })
     }
 
     /// Sets every gradient to zero, in place.

@@ -81,7 +81,7 @@ pub struct TrainArgs {
     /// The run's folder; by default runs/ and the name of the configuration.
     #[arg(long, value_name = "DIR", required_unless_present = "config")]
     pub run: Option<PathBuf>,
-    /// Go on with the run in the folder: from its newest checkpoint, or from the newest that reads well.
+    /// Go on with the run in the folder: from its newest checkpoint, from the newest that reads well, or from the newest if there is any.
     #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "newest")]
     pub resume: Option<Which>,
     /// With --resume: go on although the configuration differs from the checkpoint's.
@@ -93,6 +93,9 @@ pub struct TrainArgs {
     /// End the run after this time even if images are left; --resume goes on with them.
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     pub time_limit: Option<Duration>,
+    /// Record where the time of the tenth step goes, for Chrome's trace viewer, and say how much of the communication is hidden.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub compute: ComputeArgs,
@@ -105,6 +108,8 @@ pub enum Which {
     Newest,
     /// The newest that reads well; newer ones are set aside.
     Older,
+    /// The newest; a run that has no checkpoint yet begins. For jobs that a cluster starts again by itself.
+    IfAny,
 }
 
 /// The most images that one `sample` command draws.
@@ -519,6 +524,7 @@ mod tests {
         };
         assert_eq!(parse(&["--resume"]), Some(Which::Newest));
         assert_eq!(parse(&["--resume=older"]), Some(Which::Older));
+        assert_eq!(parse(&["--resume=if-any"]), Some(Which::IfAny));
         assert_eq!(parse(&["--config", "c"]), None);
     }
 

@@ -9,6 +9,7 @@ use tch::{Cuda, Device};
 use crate::cli::ComputeArgs;
 use crate::config;
 use crate::error::TrainerError;
+use crate::launch::Launch;
 
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,28 @@ impl Compute {
     pub(crate) fn start(arguments: ComputeArgs, configured: Option<usize>) -> Result<Self, TrainerError> {
         let threads = start_threads(arguments.threads.map(usize::from).or(configured));
         Ok(Self { device: choose(arguments.device)?, threads })
+    }
+
+    /// The same for a process of several on this machine: they share its cores, and without a number of a GPU each takes its own.
+    ///
+    /// # Errors
+    /// [`TrainerError::Usage`] for a GPU that is not there.
+    pub(crate) fn start_one_of(
+        launch: &Launch,
+        arguments: ComputeArgs,
+        configured: Option<usize>,
+    ) -> Result<Self, TrainerError> {
+        let share = (num_cpus::get_physical() / launch.local_size).max(1);
+        let threads = start_threads(arguments.threads.map(usize::from).or(configured).or(Some(share)));
+        let choice = match arguments.device {
+            DeviceChoice::Auto if cuda::start() => {
+                // A launcher may show each process its own GPU alone.
+                let shown = Cuda::device_count();
+                DeviceChoice::Cuda(if shown == 1 { 0 } else { launch.place.local_rank })
+            }
+            other => other,
+        };
+        Ok(Self { device: choose(choice)?, threads })
     }
 
     /// In what the wide products are computed.

@@ -163,6 +163,10 @@ pub enum TrainerError {
         kept: String,
     },
 
+    /// Another process of the run failed.
+    #[error("{0}; its own message says why")]
+    Team(String),
+
     /// Something the program does not do yet.
     #[error("{0}")]
     Unsupported(String),

@@ -22,6 +22,7 @@ mod files;
 mod first_stage;
 pub mod format;
 mod grid;
+mod launch;
 mod png_file;
 mod provenance;
 mod run_folder;

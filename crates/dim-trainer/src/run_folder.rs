@@ -4,6 +4,7 @@
 //! RUN/config.toml                        the resolved configuration
 //! RUN/log.jsonl, RUN/events.out.tfevents.*   loss, gradient norm, speed
 //! RUN/checkpoints/000000012800.safetensors   all that resume needs, by images seen
+//! RUN/checkpoints/000000012800.*.shard       of one that several processes wrote, its parts
 //! RUN/snapshots/000000012800.safetensors     weights for inference (EMA)
 //! RUN/best.safetensors                   weights for inference, of the lowest distance that `[evaluation]` found
 //! RUN/ema/000000012800.safetensors           averages under power-function profiles
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::TrainerError;
 use crate::files;
+use crate::train::shards;
 
 /// The folder of one run.
 #[derive(Clone, Debug)]
@@ -114,7 +116,7 @@ impl RunFolder {
             files::create_folder(&folder)?;
             files::remove_leftovers(&folder)?;
         }
-        Ok(())
+        shards::remove_orphans(&self.checkpoints())
     }
 
     /// Every file of a run that stands here.
@@ -126,6 +128,7 @@ impl RunFolder {
             let inside = files::list(&self.path.join(folder))?;
             found.extend(inside.into_iter().filter(|path| images_seen_of(path, extension).is_some()));
         }
+        found.extend(files::list(&self.checkpoints())?.into_iter().filter(|path| shards::is_part(path)));
         Ok(found)
     }
 }

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::denoiser::Network;
 use crate::error::TrainerError;
 use crate::run_folder::RunFolder;
-use crate::train::{DiffusionTask, TrainState, checkpoint};
+use crate::train::checkpoint;
 
 /// What can be known of weights without reading their tensors.
 #[derive(Clone, Debug)]
@@ -25,21 +25,19 @@ pub struct Snapshot {
 
 /// Saves the moving average of a run's weights with its configuration: all that inference needs, in one file.
 ///
-/// The same state gives the same bytes.
+/// `average` is that of the weights after `images_seen` images. The same average gives the same bytes.
 ///
 /// # Errors
 /// [`TrainerError::Weights`], a full disk mostly.
 pub fn save(
     path: &Path,
-    state: &TrainState<DiffusionTask>,
+    (average, images_seen): (&Network, u64),
     config: &Config,
     classes: &[String],
 ) -> Result<(), TrainerError> {
-    let about = BTreeMap::from([
-        ("images_seen".to_owned(), state.images_seen.to_string()),
-        ("weights".to_owned(), "ema".to_owned()),
-    ]);
-    save_weights(path, state.ema.parameters(), config, classes, about)
+    let about =
+        BTreeMap::from([("images_seen".to_owned(), images_seen.to_string()), ("weights".to_owned(), "ema".to_owned())]);
+    save_weights(path, average.parameters(), config, classes, about)
 }
 
 /// Saves weights with the configuration that they belong to and what else there is to say of them: all that inference needs, in one file.

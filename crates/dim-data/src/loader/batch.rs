@@ -5,7 +5,7 @@ use crate::BrokenFile;
 /// A batch of images as the network reads them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// Images that the run had seen when the batch began.
+    /// Images that come before these in the run: those seen when the whole batch began, and those of other parts before.
     pub first: u64,
     /// Side of the square images in pixels, or of latents.
     pub size: usize,

@@ -5,6 +5,7 @@ mod recipe;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -24,6 +25,8 @@ use crate::{DataError, ImageSource, Order, Pixels, Source};
 pub struct LoaderConfig {
     /// Images in a batch.
     pub batch_size: usize,
+    /// Which part of every batch to make, and of how many: several processes make a batch together. Parts differ by one image at most.
+    pub part: (usize, usize),
     /// Side of the square images in pixels, or of latents.
     pub size: usize,
     /// Further sides: each batch has one of all, drawn evenly. Which one is a function of `size_seed` and of where the batch begins.
@@ -47,6 +50,7 @@ impl Default for LoaderConfig {
     fn default() -> Self {
         Self {
             batch_size: 64,
+            part: (0, 1),
             size: 32,
             other_sizes: Vec::new(),
             size_seed: 0,
@@ -72,6 +76,12 @@ impl LoaderConfig {
         }
     }
 
+    /// The places in a batch of the images to make.
+    fn own(&self) -> Range<usize> {
+        let (part, parts) = self.part;
+        self.batch_size * part / parts..self.batch_size * (part + 1) / parts
+    }
+
     fn check(&self) -> Result<(), DataError> {
         check_size(self.size)?;
         self.other_sizes.iter().try_for_each(|&size| check_size(size))?;
@@ -84,13 +94,21 @@ impl LoaderConfig {
                 return Err(DataError::Argument { name, expected: "at least 1", found: "0".into() });
             }
         }
+        let (part, parts) = self.part;
+        if part >= parts || parts > self.batch_size {
+            return Err(DataError::Argument {
+                name: "part of each batch",
+                expected: "below the number of parts, and no more parts than images",
+                found: format!("{part} of {parts}, of {} images", self.batch_size),
+            });
+        }
         Ok(())
     }
 }
 
 /// An endless iterator over batches.
 ///
-/// Image `i` of the batch that begins at `first` is what the order shows when `first + i` images have been seen. If it cannot
+/// Each batch is the configured part of a whole one. Image `i` of what begins at `first` is what the order shows when `first + i` images have been seen. If it cannot
 /// be read, the next image in the order that can be read stands in for it (with its own class, and the flip of the place),
 /// and [`Batch::broken`] names the file. So what comes out is a function of source, order and `first`: not of the number of
 /// workers, and not of where a run was stopped and resumed.

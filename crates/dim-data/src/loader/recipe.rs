@@ -26,7 +26,7 @@ struct Fetched {
 }
 
 impl Recipe {
-    /// The batch that begins when `first` images have been seen, made by the threads of the current pool; `None` if
+    /// The configured part of the batch that begins when `first` images have been seen, made by the threads of the current pool; `None` if
     /// stopped.
     ///
     /// `known_broken` are the broken files of the run so far; those met for the first time are added. Batches must be made
@@ -37,7 +37,8 @@ impl Recipe {
         known_broken: &mut Vec<BrokenFile>,
         stopped: &(dyn Fn() -> bool + Sync),
     ) -> Option<Result<Batch, DataError>> {
-        let (batch_size, size) = (self.config.batch_size, self.config.size_at(first));
+        let (own, size) = (self.config.own(), self.config.size_at(first));
+        let (first, batch_size) = (first + own.start as u64, own.len());
         let channels = self.source.channels();
         let image_len = channels * size * size;
         let mut images = vec![0.0; batch_size * image_len];

@@ -132,6 +132,36 @@ fn batches_follow_the_order_and_tell_where_they_begin() {
 }
 
 #[test]
+fn parts_of_batches_are_the_whole_ones_whatever_their_number() {
+    let source = Numbered::with_broken(23, [4]);
+    let settings = |part, batch_size| LoaderConfig {
+        part,
+        max_broken_files: 1,
+        first: 5,
+        other_sizes: vec![2, 5],
+        ..config(batch_size)
+    };
+    for (batch_size, parts) in [(6, 1), (6, 2), (7, 3), (4, 4)] {
+        let mut loaders: Vec<Loader> =
+            (0..parts).map(|part| loader(&source, settings((part, parts), batch_size))).collect();
+        for whole in loader(&source, settings((0, 1), batch_size)).take(5).map(Result::unwrap) {
+            let (mut images, mut classes) = (Vec::new(), Vec::new());
+            for part in loaders.iter_mut().map(|loader| loader.next().unwrap().unwrap()) {
+                assert_eq!((part.first, part.size), (whole.first + classes.len() as u64, whole.size));
+                images.extend(part.images);
+                classes.extend(part.classes);
+            }
+            assert_eq!((images, classes), (whole.images, whole.classes));
+        }
+    }
+    let order = Order::new(11, 23).unwrap();
+    for part in [(2, 2), (0, 0), (0, 7)] {
+        let error = Loader::new(Arc::clone(&source) as Arc<dyn ImageSource>, order, settings(part, 6)).err().unwrap();
+        assert!(error.to_string().contains(&format!("{} of {}, of 6 images", part.0, part.1)), "{error}");
+    }
+}
+
+#[test]
 fn flips_follow_the_place_in_the_run() {
     let source = Numbered::with_broken(300, []);
     let plain = loader(&source, LoaderConfig { flip_seed: None, ..config(32) }).next().unwrap().unwrap();

@@ -1,9 +1,11 @@
 //! One sitting of training, whatever is trained: a new run or one that goes on, from the command line to what is printed at the end.
 
+use std::env;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dim_model::Precision;
+use dim_torch::distributed::{Place, Timeouts, World};
 use tch::Device;
 
 use crate::cli::{TrainArgs, Which};
@@ -12,6 +14,7 @@ use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::files;
 use crate::format::thousands;
+use crate::launch::Launch;
 use crate::run_folder::RunFolder;
 use crate::train::checkpoint::{self, DataSummary};
 use crate::train::{Here, Outcome, Session, Start, Task, TrainState, resume, train};
@@ -23,17 +26,26 @@ pub(super) fn run<T: Task>(
     open: impl FnOnce(&T::Config, Device, Precision) -> Result<T, TrainerError>,
 ) -> Result<u8, TrainerError> {
     let run = RunFolder::new(folder(arguments));
-    let mut config: T::Config = read_config(arguments, &run)?;
-    let compute = Compute::start(arguments.compute, config.train().threads)?;
+    let launch = Launch::from_environment(|name| env::var(name).ok())?;
+    let resumed = from_where(arguments, &run, launch.as_ref())?;
+    let mut config: T::Config = read_config(arguments, resumed, &run)?;
+    let identity = identity(command, &config)?;
+    let threads = config.train().threads;
+    let compute = match &launch {
+        Some(launch) => Compute::start_one_of(launch, arguments.compute, threads)?,
+        None => Compute::start(arguments.compute, threads)?,
+    };
     config.train_mut().threads = Some(compute.threads);
     let precision = compute.precision(config.train().precision)?;
-    let task = open(&config, compute.device, precision)?;
-
-    if arguments.resume.is_none() && !arguments.overwrite {
+    let meant = arguments.overwrite || arguments.resume == Some(Which::IfAny) || started_again(launch.as_ref());
+    if resumed.is_none() && !meant {
         run.refuse_existing()?;
     }
-    let mut state = TrainState::<T>::zeros(&config, compute.device, precision)?;
-    let start = match arguments.resume {
+    let world = launch.map(|launch| join(&launch.place, &config, compute.device, &identity)).transpose()?;
+    let leads = world.as_ref().is_none_or(World::leads);
+    let task = open(&config, compute.device, precision)?;
+    let mut state = TrainState::<T>::zeros(&config, compute.device, precision, world.clone())?;
+    let start = match resumed {
         Some(which) => {
             let data = DataSummary::of(&**task.source());
             let here = Here { config: &config, data: &data, accept_changes: arguments.accept_changes };
@@ -45,23 +57,37 @@ pub(super) fn run<T: Task>(
                 Some(path) => state.start_from(path, &config)?,
                 None => state.initialise(config.train().seed)?,
             }
-            run.clear()?; // last, for the initial weights may stand in it
+            if let Some(world) = &world {
+                world.barrier()?; // others may still read them
+            }
+            if leads {
+                run.clear()?; // last, for the initial weights may stand in it
+            }
             Start::Fresh
         }
     };
-    files::write_bytes_atomically(&run.config(), config.to_toml()?.as_bytes())?;
-
-    eprintln!(
-        "{} parameters, {} images of {} classes, on {}; run folder {}",
-        thousands(T::parameters(&state.network).iter().map(|(spec, _)| spec.elements() as u64).sum()),
-        thousands(task.source().len() as u64),
-        task.source().classes().len(),
-        compute.describe(),
-        run.path().display()
-    );
+    if leads {
+        files::write_bytes_atomically(&run.config(), config.to_toml()?.as_bytes())?;
+        eprintln!(
+            "{} parameters, {} images of {} classes, on {}{}; run folder {}",
+            thousands(T::parameters(&state.network).iter().map(|(spec, _)| spec.elements() as u64).sum()),
+            thousands(task.source().len() as u64),
+            task.source().classes().len(),
+            compute.describe(),
+            world.as_ref().map_or_else(String::new, |world| format!(", one of {} processes", world.size())),
+            run.path().display()
+        );
+    }
     let mut session = Session::new(task, config, run.clone(), state, start)?;
+    session.trace = arguments.trace.clone().filter(|_| leads);
     session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));
-    match train(&mut session)? {
+    let outcome = train(&mut session)?;
+    if let Some(world) = world {
+        world.leave()?;
+    }
+    match outcome {
+        Outcome::Finished if !leads => Ok(0),
+        Outcome::Interrupted { exit_code } if !leads => Ok(exit_code),
         Outcome::Finished => {
             let left = session.config.train().images.saturating_sub(session.state.images_seen);
             if left > 0 {
@@ -86,10 +112,52 @@ fn folder(arguments: &TrainArgs) -> PathBuf {
     arguments.run.clone().unwrap_or_else(|| PathBuf::from("runs").join(name))
 }
 
+/// Which checkpoint the run goes on from, if from any. Processes that their launcher has started again go on with the run.
+fn from_where(arguments: &TrainArgs, run: &RunFolder, launch: Option<&Launch>) -> Result<Option<Which>, TrainerError> {
+    let again = started_again(launch);
+    Ok(match arguments.resume {
+        None if again && checkpoint::list(run)?.is_empty() => None,
+        None if again => Some(Which::Newest),
+        Some(Which::IfAny) if checkpoint::list(run)?.is_empty() => None,
+        other => other,
+    })
+}
+
+/// Whether the launcher has started the run before, and some process failed.
+fn started_again(launch: Option<&Launch>) -> bool {
+    launch.is_some_and(|launch| launch.place.attempt > 0)
+}
+
+/// What all processes of a run must agree on, in lines.
+fn identity<C: RunConfig>(command: &str, config: &C) -> Result<String, TrainerError> {
+    let mut shared = config.clone();
+    shared.train_mut().threads = None; // each machine has its own
+    Ok(format!("program {} {command}\n{}", env!("CARGO_PKG_VERSION"), shared.to_toml()?))
+}
+
+fn join<C: RunConfig>(place: &Place, config: &C, device: Device, identity: &str) -> Result<World, TrainerError> {
+    let (together, batch) = (&config.train().distributed, config.train().batch_size);
+    if place.size > batch {
+        return Err(TrainerError::Usage(format!(
+            "train.batch_size must be at least the number of processes, {}, got {batch}",
+            place.size
+        )));
+    }
+    let timeouts = Timeouts {
+        start: Duration::from_secs_f64(together.start_timeout_s),
+        operation: Duration::from_secs_f64(together.timeout_s),
+    };
+    Ok(World::join(place, device, identity, timeouts)?)
+}
+
 /// The configuration of the command line, or, when resuming without one, the run's own.
-fn read_config<C: RunConfig>(arguments: &TrainArgs, run: &RunFolder) -> Result<C, TrainerError> {
+fn read_config<C: RunConfig>(
+    arguments: &TrainArgs,
+    resumed: Option<Which>,
+    run: &RunFolder,
+) -> Result<C, TrainerError> {
     let of_run = run.config();
-    if arguments.resume.is_some() && checkpoint::list(run)?.is_empty() {
+    if resumed.is_some() && checkpoint::list(run)?.is_empty() {
         return Err(TrainerError::NoCheckpoint {
             path: run.checkpoints(),
             advice: "start the run without `--resume`".to_owned(),
@@ -99,7 +167,7 @@ fn read_config<C: RunConfig>(arguments: &TrainArgs, run: &RunFolder) -> Result<C
         None => C::load(&of_run, &arguments.set),
         Some(path) => {
             let mut config = C::load(path, &arguments.set)?;
-            if arguments.resume.is_some() && config.train().threads.is_none() && of_run.exists() {
+            if resumed.is_some() && config.train().threads.is_none() && of_run.exists() {
                 // The number of threads was chosen when the run began; another one would change the rounding.
                 config.train_mut().threads = C::load(&of_run, &[])?.train().threads;
             }

@@ -48,8 +48,11 @@ impl Effect {
             | "train.keep_checkpoints"
             | "train.snapshot_every_images"
             | "train.max_broken_files"
+            | "train.distributed.start_timeout_s"
+            | "train.distributed.timeout_s"
             | "ema.snapshot_every_images" => Self::None,
             "train.micro_batch_size" | "train.precision" | "train.threads" => Self::Rounding,
+            key if key.starts_with("train.distributed") => Self::Rounding,
             key if ["sample.", "evaluation.", "pictures."].iter().any(|section| key.starts_with(section)) => Self::None,
             key if shapes.iter().any(|section| key.starts_with(section)) => Self::Shapes,
             _ => Self::Trajectory,

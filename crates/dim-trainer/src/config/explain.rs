@@ -4,7 +4,7 @@ use dim_model::{DimConfig, DitConfig, UnetConfig, UvitConfig};
 use serde::de::DeserializeOwned;
 use toml::Table;
 
-use super::{Autoencoder, Config, Diffusion, Ema, Evaluation, Sample, Train};
+use super::{Autoencoder, Config, Diffusion, Distributed, Ema, Evaluation, Sample, Train};
 use crate::format::alternatives;
 
 /// How alike two keys must be (Jaro–Winkler, 0 to 1) for one to be suggested for the other.
@@ -62,6 +62,7 @@ fn suggest(section: &str, field: &str, valid: &[String]) -> String {
         valid.iter().map(|name| (strsim::jaro_winkler(field, name), join(section, name))).collect();
     let sections = [
         ("train", keys_of::<Train>()),
+        ("train.distributed", keys_of::<Distributed>()),
         ("ema", keys_of::<Ema>()),
         ("evaluation", keys_of::<Evaluation>()),
         ("sample", keys_of::<Sample>()),

@@ -27,7 +27,7 @@ pub use autoencoder::{Autoencoder, AutoencoderKind};
 pub use autoencoder_run::{AutoencoderRun, Pictures, Reconstruction, ReconstructionNorm};
 pub use difference::{Difference, Effect, differences};
 pub use run::RunConfig;
-pub use sections::{Diffusion, Ema, Evaluation, Precision, Sample, Schedule, Train};
+pub use sections::{Diffusion, Distributed, Ema, Evaluation, Precision, ReduceIn, Sample, Schedule, Split, Train};
 
 use crate::error::TrainerError;
 

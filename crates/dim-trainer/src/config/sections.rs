@@ -124,6 +124,67 @@ pub struct Train {
     /// A snapshot (weights for inference, never deleted) every so many images; absent: only one at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_every_images: Option<u64>,
+    /// How several processes train together.
+    #[serde(default, skip_serializing_if = "Distributed::is_default")]
+    pub distributed: Distributed,
+}
+
+/// `[train.distributed]`: how several processes train together; without meaning for one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Distributed {
+    /// What each process keeps a slice of instead of all.
+    pub split: Split,
+    /// In what gradients travel.
+    pub reduce_in: ReduceIn,
+    /// Gradients travel in pieces of so many megabytes (of f32), each as soon as it is complete.
+    pub bucket_mb: f64,
+    /// How long to wait for other processes, in seconds: until all have started.
+    pub start_timeout_s: f64,
+    /// And for the slowest, in all that is done together. Long, for one draws pictures and writes files while the others wait.
+    pub timeout_s: f64,
+}
+
+impl Default for Distributed {
+    fn default() -> Self {
+        Self {
+            split: Split::None,
+            reduce_in: ReduceIn::F32,
+            bucket_mb: 64.0,
+            start_timeout_s: 300.0,
+            timeout_s: 1800.0,
+        }
+    }
+}
+
+impl Distributed {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What is split between processes. Rajbhandari et al., arXiv 1910.02054.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// Nothing.
+    #[default]
+    None,
+    /// The optimiser's moments and all averages of the weights: ZeRO's first stage.
+    Optimizer,
+    /// And the gradients: ZeRO's second stage. With pieces of a batch, gradients travel after each.
+    Gradients,
+}
+
+/// In what gradients travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReduceIn {
+    /// f32, as they are computed.
+    #[default]
+    F32,
+    /// bf16: half the bytes, at three digits.
+    Bf16,
 }
 
 /// `[ema]`: averages of the weights under power-function profiles (EDM2, arXiv 2312.02696), beside that of `train.ema_decay`.

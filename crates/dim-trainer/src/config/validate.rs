@@ -131,6 +131,14 @@ pub(super) fn train(train: &Train, problems: &mut Problems) {
         "at least 1",
         train.checkpoint_every_images,
     );
+    let together = &train.distributed;
+    for (key, value) in [
+        ("train.distributed.bucket_mb", together.bucket_mb),
+        ("train.distributed.start_timeout_s", together.start_timeout_s),
+        ("train.distributed.timeout_s", together.timeout_s),
+    ] {
+        problems.require(key, value > 0.0 && value <= MAX_DURATION_S, "positive, at most 1e9", value);
+    }
     problems.require("train.keep_checkpoints", train.keep_checkpoints >= 1, "at least 1", train.keep_checkpoints);
     problems.require(
         "train.snapshot_every_images",
@@ -222,6 +230,8 @@ fn evaluation(evaluation: &Evaluation, config: &Config, problems: &mut Problems)
 }
 
 const MAX_THREADS: usize = 1024;
+/// Seconds, and megabytes: more than anybody has.
+const MAX_DURATION_S: f64 = 1e9;
 const MAX_GRID: usize = 256;
 const MAX_SIZE: usize = 4096;
 

@@ -10,7 +10,7 @@ mod read;
 mod tests;
 mod write;
 
-pub use read::read;
+pub use read::{metadata, read};
 pub use write::write;
 
 /// String metadata, in the order of its keys.

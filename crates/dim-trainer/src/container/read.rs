@@ -57,6 +57,19 @@ pub fn read(
     Ok(header.metadata)
 }
 
+/// The metadata alone; nothing else is checked.
+///
+/// # Errors
+/// [`TrainerError::Read`]; [`TrainerError::NotACheckpoint`] for a header that is none of ours.
+pub fn metadata(path: &Path) -> Result<Metadata, TrainerError> {
+    let failed = |source| TrainerError::read(path, source);
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    let header = Header::read(&mut BufReader::new(file), bytes).map_err(failed)?;
+    let not_ours = |reason| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
+    Ok(header.map_err(not_ours)?.metadata)
+}
+
 /// Reads `bytes` of floats into `target`, or past them if there is none.
 fn read_tensor(
     file: &mut impl Read,

@@ -68,7 +68,25 @@ impl PowerAverages {
         Ok(())
     }
 
-    /// The averages by name, as views: `ema_0.05.…` for the width 0.05.
+    /// The flat buffers by name: `ema_0.05` for the width 0.05.
+    pub fn flat_tensors(&self) -> Vec<(String, Tensor)> {
+        self.averages.iter().map(|average| (group(average.sigma_rel), average.values.shallow_clone())).collect()
+    }
+
+    /// The same averages with other buffers.
+    ///
+    /// # Errors
+    /// What `values` returns.
+    pub fn map(&self, values: impl Fn(&Tensor) -> Result<Tensor, TrainerError>) -> Result<Self, TrainerError> {
+        let averages = self.averages.iter().map(|average| {
+            let Average { sigma_rel, profile, .. } = *average;
+            Ok(Average { sigma_rel, profile, values: values(&average.values)? })
+        });
+        let averages = averages.collect::<Result<_, TrainerError>>()?;
+        Ok(Self { update_every_steps: self.update_every_steps, averages })
+    }
+
+    /// The averages of every parameter by name, as views: `ema_0.05.…` for the width 0.05.
     ///
     /// # Errors
     /// [`TrainerError::Torch`].

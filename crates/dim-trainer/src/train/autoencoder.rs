@@ -20,8 +20,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::DataSummary;
 use super::session::DeviceBatch;
-use super::state::TrainState;
 use super::task::Task;
+use super::team::GradientSum;
 use crate::config::{AutoencoderRun, Reconstruction, ReconstructionNorm, RunConfig};
 use crate::error::TrainerError;
 use crate::first_stage::SIZES;
@@ -176,39 +176,35 @@ impl Task for AutoencoderTask {
         self.image_size
     }
 
-    fn gradients(&self, network: &Autoencoder, batch: &DeviceBatch, images_seen: u64) -> Result<Tensor, TrainerError> {
-        network.parameters().zero_gradients();
-        let images = &batch.images;
-        let count = images.size()[0];
-        let mut total = Tensor::f_zeros([], (Kind::Float, images.device()))?;
-        for start in (0..count).step_by(self.micro_batch_size.max(1)) {
-            let piece = (self.micro_batch_size as i64).min(count - start);
-            let loss = self.loss(network, &images.f_narrow(0, start, piece)?, images_seen + start as u64)?;
-            let share = loss.f_mul_scalar(piece as f64 / count as f64)?;
-            share.f_backward()?;
-            total = total.f_add(&share.f_detach()?)?;
-        }
-        Ok(total)
+    fn gradients(
+        &self,
+        network: &Autoencoder,
+        batch: &DeviceBatch,
+        sum: &GradientSum<'_>,
+    ) -> Result<Tensor, TrainerError> {
+        sum.add(batch.images.size()[0], self.micro_batch_size, |start, piece| {
+            self.loss(network, &batch.images.f_narrow(0, start, piece)?, batch.first + start as u64)
+        })
     }
 
     /// Rows of originals, each above a row of what comes of their likeliest latents.
     fn picture(
         &self,
-        state: &TrainState<Self>,
+        average: &Autoencoder,
         config: &AutoencoderRun,
         _data: &DataSummary,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Picture, TrainerError> {
         let _no_grad = tch::no_grad_guard();
-        let device = state.ema.parameters().device();
+        let device = average.parameters().device();
         let (rows, columns) = (config.pictures.rows, config.pictures.columns as i64);
         let mut all = Vec::new();
         for row in 0..rows {
             let originals = self.shown.f_narrow(0, row as i64 * columns, columns)?;
             let mut decoded = Vec::new();
             for piece in originals.f_split(AT_ONCE as i64, 0)? {
-                let latents = state.ema.encode(&piece.f_to_device(device)?)?.mode()?;
-                decoded.push(state.ema.decode(&latents)?.f_to_device(Device::Cpu)?);
+                let latents = average.encode(&piece.f_to_device(device)?)?.mode()?;
+                decoded.push(average.decode(&latents)?.f_to_device(Device::Cpu)?);
             }
             all.push(originals);
             all.append(&mut decoded);
@@ -223,19 +219,19 @@ impl Task for AutoencoderTask {
     fn save_snapshot(
         &self,
         path: &Path,
-        state: &TrainState<Self>,
+        (average, images_seen): (&Autoencoder, u64),
         config: &AutoencoderRun,
         _data: &DataSummary,
     ) -> Result<(), TrainerError> {
-        let scaling_factor = self.scaling_factor(&state.ema, config)?;
+        let scaling_factor = self.scaling_factor(average, config)?;
         let sizes = AutoencoderConfig { scaling_factor, ..config.autoencoder.clone() };
         let about = BTreeMap::from([
             (SIZES.to_owned(), serde_json::json!(sizes).to_string()),
             ("autoencoder_run".to_owned(), config.to_toml()?),
-            ("images_seen".to_owned(), state.images_seen.to_string()),
+            ("images_seen".to_owned(), images_seen.to_string()),
             ("weights".to_owned(), "ema".to_owned()),
         ]);
-        let own = state.ema.parameters().iter().filter(|(spec, _)| spec.name != LOG_VARIANCE);
+        let own = average.parameters().iter().filter(|(spec, _)| spec.name != LOG_VARIANCE);
         let tensors = own.map(|(spec, tensor)| (spec.name.clone(), tensor.detach()));
         Ok(weights::save(path, tensors, Naming::Ours, &about)?)
     }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use dim_data::Source;
 use dim_torch::Parameters;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor, no_grad};
 
-use super::state::TrainState;
+use super::shards::{self, Parts};
+use super::state::{TrainState, named};
 use super::task::Task;
 use crate::config::{Config, RunConfig};
 use crate::container::{self, Metadata};
@@ -19,6 +20,8 @@ use crate::run_folder::{RunFolder, images_seen_of};
 
 /// Raised when a reader of the old format would misunderstand the new one.
 const VERSION: &str = "1";
+/// Of checkpoints in parts, which older programs cannot read.
+const VERSION_IN_PARTS: &str = "2";
 /// Appended to the name of a checkpoint that does not read.
 const BAD: &str = "bad";
 
@@ -35,6 +38,8 @@ pub struct About<C = Config> {
     pub device: String,
     /// What the data were.
     pub data: DataSummary,
+    /// Where the tensors are, if not in the file itself.
+    parts: Option<Parts>,
 }
 
 /// What of the data a run depends on, beside their configuration: the order is a permutation of so many images.
@@ -59,6 +64,8 @@ impl DataSummary {
 
 /// Saves the state to its place in the run's folder and deletes all but the newest checkpoints. Returns the path.
 ///
+/// All processes of a team call it; each writes a part, if the state is split between them, and else the one that leads writes all.
+///
 /// # Errors
 /// [`TrainerError::Write`], a full disk mostly; the checkpoints that stood there are then untouched.
 pub fn save<T: Task>(
@@ -68,21 +75,36 @@ pub fn save<T: Task>(
     data: &DataSummary,
 ) -> Result<PathBuf, TrainerError> {
     let path = run.checkpoint(state.images_seen);
-    let metadata = Metadata::from([
+    let parts = match state.splitting_team() {
+        Some(team) => Some(Parts::write(&path, team.world(), &state.flat_tensors()?)?),
+        None => None,
+    };
+    if !state.leads() {
+        return Ok(path);
+    }
+    let version = if parts.is_some() { VERSION_IN_PARTS } else { VERSION };
+    let mut metadata = Metadata::from([
         ("kind".to_owned(), T::Config::CHECKPOINT.to_owned()),
-        ("version".to_owned(), VERSION.to_owned()),
+        ("version".to_owned(), version.to_owned()),
         ("step".to_owned(), state.optimizer.step.to_string()),
         ("images_seen".to_owned(), state.images_seen.to_string()),
         ("config".to_owned(), config.to_toml()?),
         ("device".to_owned(), device_name(T::parameters(&state.network)).to_owned()),
         ("data".to_owned(), serde_json::json!(data).to_string()),
     ]);
-    let tensors = state.tensors()?;
+    let tensors = match &parts {
+        Some(parts) => {
+            parts.describe(&mut metadata);
+            Vec::new()
+        }
+        None => state.tensors()?,
+    };
     files::write_atomically(&path, |temporary| container::write(temporary, metadata, &tensors))?;
     let all = list(run)?;
     for old in &all[..all.len().saturating_sub(config.train().keep_checkpoints)] {
         fs::remove_file(old).map_err(|source| TrainerError::write(old, source))?;
     }
+    shards::remove_orphans(&run.checkpoints())?;
     Ok(path)
 }
 
@@ -98,18 +120,39 @@ pub fn load<T: Task>(
     state: &mut TrainState<T>,
     accept: impl FnOnce(&About<T::Config>) -> Result<(), TrainerError>,
 ) -> Result<About<T::Config>, TrainerError> {
-    let mut wanted: BTreeMap<_, _> = state.tensors()?.into_iter().collect();
-    let mut about = None;
-    let not_ours = |reason| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
-    let check = |metadata: &Metadata| accept(about.insert(read_about(path, metadata)?));
-    container::read(path, check, |name, shape| take(&mut wanted, name, shape).map_err(not_ours))?;
-    if let Some(missing) = wanted.keys().next() {
-        return Err(not_ours(format!("it lacks the tensor `{missing}`")));
+    let about = read_about(path, &container::metadata(path)?)?;
+    accept(&about)?;
+    let own = state.flat_tensors()?;
+    let specs = T::parameters(&state.network).specs();
+    match (&about.parts, state.splitting_team()) {
+        (Some(parts), _) => parts.read(path, state.optimizer.start(), &own)?,
+        (None, None) => read_whole(path, named(specs, &own)?)?,
+        (None, Some(_)) => {
+            // Whole tensors on the CPU, of which a slice stays.
+            let length = T::parameters(&state.network).padded_values().size()[0];
+            let used = T::parameters(&state.network).values().size()[0];
+            let zeros = |_| Tensor::f_zeros([length], (Kind::Float, Device::Cpu));
+            let whole = own.iter().map(zeros).collect::<Result<Vec<_>, _>>()?;
+            let narrowed =
+                own.iter().zip(&whole).map(|((name, _), whole)| Ok((name.clone(), whole.f_narrow(0, 0, used)?)));
+            read_whole(path, named(specs, &narrowed.collect::<Result<Vec<_>, TrainerError>>()?)?)?;
+            for ((_, own), whole) in own.iter().zip(&whole) {
+                let slice = whole.f_narrow(0, state.optimizer.start(), own.size()[0])?;
+                no_grad(|| own.shallow_clone().f_copy_(&slice))?;
+            }
+        }
     }
-    let about = about.ok_or_else(|| not_ours("it says nothing of itself".to_owned()))?;
     state.optimizer.step = about.step;
     state.images_seen = about.images_seen;
     Ok(about)
+}
+
+/// Reads a checkpoint in one file into tensors by name, all of which it must have.
+fn read_whole(path: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), TrainerError> {
+    let not_ours = |reason| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
+    let mut wanted: BTreeMap<_, _> = tensors.into_iter().collect();
+    container::read(path, |_| Ok(()), |name, shape| take(&mut wanted, name, shape).map_err(not_ours))?;
+    wanted.keys().next().map_or(Ok(()), |missing| Err(not_ours(format!("it lacks the tensor `{missing}`"))))
 }
 
 /// Whether a file with these metadata is a checkpoint of a run on a network.
@@ -126,15 +169,14 @@ fn is_of<C: RunConfig>(metadata: &Metadata) -> bool {
 /// # Errors
 /// As [`load`].
 pub fn load_weights(path: &Path, parameters: &Parameters, group: &str) -> Result<(), TrainerError> {
-    let not_ours = |reason| TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None };
-    let mut wanted: BTreeMap<String, Tensor> =
-        parameters.iter().map(|(spec, tensor)| (format!("{group}.{}", spec.name), tensor.detach())).collect();
-    container::read(
-        path,
-        |metadata| read_about::<Config>(path, metadata).map(drop),
-        |name, shape| take(&mut wanted, name, shape).map_err(not_ours),
-    )?;
-    wanted.keys().next().map_or(Ok(()), |missing| Err(not_ours(format!("it lacks the tensor `{missing}`"))))
+    let about = read_about::<Config>(path, &container::metadata(path)?)?;
+    match about.parts {
+        Some(parts) => parts.read(path, 0, &[(group.to_owned(), parameters.values())]),
+        None => {
+            let named = parameters.iter().map(|(spec, tensor)| (format!("{group}.{}", spec.name), tensor.detach()));
+            read_whole(path, named.collect())
+        }
+    }
 }
 
 /// What the checkpoint at `path` says of itself; its tensors are read for their checksum and skipped.
@@ -143,7 +185,9 @@ pub fn load_weights(path: &Path, parameters: &Parameters, group: &str) -> Result
 /// As [`load`].
 pub fn about<C: RunConfig>(path: &Path) -> Result<About<C>, TrainerError> {
     let metadata = container::read(path, |metadata| read_about::<C>(path, metadata).map(drop), |_, _| Ok(None))?;
-    read_about(path, &metadata)
+    let about = read_about(path, &metadata)?;
+    about.parts.as_ref().map_or(Ok(()), |parts| parts.check(path))?;
+    Ok(about)
 }
 
 /// The checkpoints of a run, oldest first.
@@ -195,7 +239,8 @@ fn read_about<C: RunConfig>(path: &Path, metadata: &Metadata) -> Result<About<C>
         )));
     }
     let version = get("version")?;
-    if version != VERSION {
+    let parts = Parts::of(metadata).map_err(not_ours)?;
+    if version != if parts.is_some() { VERSION_IN_PARTS } else { VERSION } {
         return Err(TrainerError::CheckpointVersion {
             path: path.to_owned(),
             expected: VERSION.to_owned(),
@@ -206,6 +251,7 @@ fn read_about<C: RunConfig>(path: &Path, metadata: &Metadata) -> Result<About<C>
     let number =
         |key: &str| get(key)?.parse::<u64>().map_err(|error| not_ours(format!("its `{key}` is no number ({error})")));
     Ok(About {
+        parts,
         step: number("step")?,
         images_seen: number("images_seen")?,
         config: C::parse(get("config")?, &format!("in {}", path.display()), &[])

@@ -18,8 +18,8 @@ use super::gradients::Loss;
 use super::initial_weights;
 use super::log::Measurement;
 use super::session::DeviceBatch;
-use super::state::TrainState;
 use super::task::Task;
+use super::team::GradientSum;
 use crate::config::{Config, differences};
 use crate::denoiser::Network;
 use crate::error::TrainerError;
@@ -68,7 +68,7 @@ impl Task for DiffusionTask {
     }
 
     fn build(config: &Config, parameters: Parameters, precision: Precision) -> Result<Network, TrainerError> {
-        let trained = parameters.gradients().is_some();
+        let trained = parameters.are_trained();
         let network = Network::new(config.model.clone(), parameters, precision)?;
         let mut network = network.predicting(config.diffusion.prediction);
         if trained {
@@ -114,14 +114,14 @@ impl Task for DiffusionTask {
         self.data.has_pictures()
     }
 
-    fn gradients(&self, network: &Network, batch: &DeviceBatch, images_seen: u64) -> Result<Tensor, TrainerError> {
-        self.loss.gradients(network, &batch.images, batch.class.as_ref(), images_seen)
+    fn gradients(&self, network: &Network, batch: &DeviceBatch, sum: &GradientSum<'_>) -> Result<Tensor, TrainerError> {
+        self.loss.gradients(network, &batch.images, batch.class.as_ref(), batch.first, sum)
     }
 
     /// A grid of samples, from the same noise every time.
     fn picture(
         &self,
-        state: &TrainState<Self>,
+        average: &Network,
         config: &Config,
         data: &DataSummary,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
@@ -143,29 +143,29 @@ impl Task for DiffusionTask {
             time_shift: config.diffusion.time_shift,
             batch_size: config.micro_batch_size(),
         };
-        grid(&self.data.pictures(sampling::sample(&state.ema, &request, progress)?)?, sample.columns)
+        grid(&self.data.pictures(sampling::sample(average, &request, progress)?)?, sample.columns)
     }
 
     fn evaluate(
         &self,
-        state: &TrainState<Self>,
+        average: &Network,
         config: &Config,
         data: &DataSummary,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<(Vec<Measurement>, Vec<String>), TrainerError> {
         let Some(evaluator) = &self.evaluator else { return Ok((Vec::new(), Vec::new())) };
         let pictures = |samples: Tensor| self.data.pictures(samples);
-        evaluator.evaluate(&state.ema, config, data.classes.len(), pictures, progress)
+        evaluator.evaluate(average, config, data.classes.len(), pictures, progress)
     }
 
     fn save_snapshot(
         &self,
         path: &Path,
-        state: &TrainState<Self>,
+        (average, images_seen): (&Network, u64),
         config: &Config,
         data: &DataSummary,
     ) -> Result<(), TrainerError> {
-        snapshot::save(path, state, config, &data.classes)
+        snapshot::save(path, (average, images_seen), config, &data.classes)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use dim_diffusion::objective::Objective;
 use dim_diffusion::schedule::NoiseSchedule;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+use super::team::GradientSum;
 use crate::denoiser::Network;
 use crate::error::TrainerError;
 
@@ -13,16 +14,17 @@ pub struct Loss {
     pub objective: Objective,
     /// The noise schedule.
     pub schedule: Box<dyn NoiseSchedule>,
-    /// Images that go through the network at once; divides the batch.
+    /// Images that go through the network at once.
     pub micro_batch_size: usize,
 }
 
 impl Loss {
-    /// Leaves the gradient of the batch's mean loss in the network's parameters. Returns that loss, 0-dim, on the device, without waiting for it.
+    /// Adds the gradient of these images' share in the mean loss of a step to `sum`, whose parameters are the network's. Returns that share, 0-dim,
+    /// on the device, without waiting for it.
     ///
     /// - `images`: `[image, channel, row, column]` in [-1, 1], on the network's device
     /// - `class`: `[image]`, i64; `None` trains without classes
-    /// - `images_seen`: images seen before this batch; noise and times of image `i` are a function of `images_seen + i`, so the result
+    /// - `images_seen`: images that come before these in the run; noise and times of image `i` are a function of `images_seen + i`, so the result
     ///   depends on `micro_batch_size` in its rounding alone
     ///
     /// # Errors
@@ -33,26 +35,14 @@ impl Loss {
         images: &Tensor,
         class: Option<&Tensor>,
         images_seen: u64,
+        sum: &GradientSum<'_>,
     ) -> Result<Tensor, TrainerError> {
-        network.parameters().zero_gradients();
-        let batch = images.size()[0];
-        let micro = (self.micro_batch_size as i64).min(batch);
-        let mut total = Tensor::f_zeros([], (Kind::Float, images.device()))?;
-        for start in (0..batch).step_by(micro as usize) {
-            let piece = micro.min(batch - start);
+        sum.add(images.size()[0], self.micro_batch_size, |start, piece| {
             let class = class.map(|class| class.f_narrow(0, start, piece)).transpose()?;
-            let loss = self.objective.loss(
-                network,
-                &*self.schedule,
-                &images.f_narrow(0, start, piece)?,
-                class.as_ref(),
-                images_seen + start as u64,
-            )?;
-            let share = loss.mean * (piece as f64 / batch as f64);
-            share.f_backward()?;
-            total = total.f_add(&share.f_detach()?)?;
-        }
-        Ok(total)
+            let images = images.f_narrow(0, start, piece)?;
+            let first = images_seen + start as u64;
+            Ok(self.objective.loss(network, &*self.schedule, &images, class.as_ref(), first)?.mean)
+        })
     }
 }
 
@@ -64,7 +54,7 @@ mod tests {
     use dim_model::{DimConfig, ModelConfig, Precision};
     use dim_torch::Parameters;
     use proptest::prelude::*;
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
     use crate::config::Schedule;
@@ -86,7 +76,8 @@ mod tests {
         let class = Tensor::from_slice(&[0_i64, 1, 2, 0, 1, 2]);
         // What is left of an earlier step must not count.
         let _ = network.parameters().gradients().unwrap().fill_(1e3);
-        let mean = loss.gradients(&network, &images, Some(&class), images_seen).unwrap();
+        let sum = GradientSum::zero(network.parameters(), None, BATCH as usize).unwrap();
+        let mean = loss.gradients(&network, &images, Some(&class), images_seen, &sum).unwrap();
         (mean.double_value(&[]), network.parameters().gradients().unwrap())
     }
 

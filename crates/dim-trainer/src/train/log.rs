@@ -27,6 +27,9 @@ pub struct Record {
     pub images_per_s: f64,
     /// Time spent in training, earlier sessions of the run included.
     pub elapsed_s: f64,
+    /// The most bytes that tensors held on a GPU since training began; of several, on the fullest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
 }
 
 /// How good the samples of the moving average were: a line of its own in the log.
@@ -164,6 +167,7 @@ mod tests {
             lr: 1e-4,
             images_per_s: 30.5,
             elapsed_s: images_seen as f64,
+            peak_memory_bytes: None,
         }
     }
 

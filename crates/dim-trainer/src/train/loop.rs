@@ -29,18 +29,17 @@ pub fn train<T: Task>(session: &mut Session<T>) -> Result<Outcome, TrainerError>
         let batch = session.next_batch()?;
         let lr = learning_rate(session.config.train(), before);
 
-        let loss = session.task.gradients(&session.state.network, &batch, before)?;
-        let grad_norm = session.state.optimizer.step(T::parameters(&session.state.network), lr)?;
-        session.state.update_averages()?;
+        let (loss, grad_norm) = session.step(&batch, lr)?;
         session.state.images_seen += batch_size;
         session.window.push(loss, grad_norm);
 
-        if let Some(exit_code) = session.stop.requested() {
+        let end = session.requested_end()?;
+        if let Some(exit_code) = end.exit_code {
             session.report(lr)?;
             session.save_checkpoint()?;
             return Ok(Outcome::Interrupted { exit_code });
         }
-        if session.is_over() {
+        if session.state.images_seen >= images || end.time_is_up {
             session.report(lr)?;
             break; // what is due at the end comes below, also for a run that was killed right here
         }

@@ -17,12 +17,13 @@ pub(super) struct Display {
     total_images: u64,
     loss: Option<f64>,
     images_per_s: Option<f64>,
+    silent: bool,
 }
 
 impl Display {
-    /// A display on stderr for a run of `total_images` that starts, or goes on, at `images_seen`.
-    pub(super) fn new(total_images: u64, images_seen: u64) -> Self {
-        let bar = stderr().is_terminal().then(|| {
+    /// A display on stderr for a run of `total_images` that starts, or goes on, at `images_seen`. One that is `silent` shows warnings alone.
+    pub(super) fn new(total_images: u64, images_seen: u64, silent: bool) -> Self {
+        let bar = (stderr().is_terminal() && !silent).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total_images), ProgressDrawTarget::stderr())
                 .with_position(images_seen);
             if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}  {prefix}") {
@@ -30,7 +31,7 @@ impl Display {
             }
             bar
         });
-        Self { bar, total_images, loss: None, images_per_s: None }
+        Self { bar, total_images, loss: None, images_per_s: None, silent }
     }
 
     /// Shows the newest figures.
@@ -51,6 +52,7 @@ impl Display {
                 bar.set_position(record.images_seen);
                 bar.set_message(text);
             }
+            None if self.silent => {}
             None => eprintln!("{} / {} images  {text}", thousands(record.images_seen), thousands(self.total_images)),
         }
     }
@@ -62,11 +64,18 @@ impl Display {
         }
     }
 
-    /// Prints a line above the bar.
-    pub(super) fn note(&self, line: &str) {
+    /// Prints a line above the bar, also where the display is silent.
+    pub(super) fn warn(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub(super) fn note(&self, line: &str) {
+        if !self.silent {
+            self.warn(line);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoint::{self, About, DataSummary};
+use super::shards::others_failed;
 use super::state::TrainState;
 use super::task::Task;
 use crate::config::{Difference, Effect, RunConfig, differences};
@@ -33,11 +34,17 @@ pub fn resume<T: Task>(
     state: &mut TrainState<T>,
 ) -> Result<(), TrainerError> {
     let device = checkpoint::device_name(T::parameters(&state.network));
+    let state_leads = state.leads();
     let mut candidates = checkpoint::list(run)?;
     let mut bad: Vec<PathBuf> = Vec::new();
     while let Some(path) = candidates.pop() {
-        match checkpoint::load(&path, state, |about| accept(about, &path, here, device)) {
+        let loaded = checkpoint::load(&path, state, |about| accept(about, &path, here, device, state_leads));
+        match together(loaded, &path, state) {
             Ok(about) => {
+                state.gather_weights()?;
+                if !state_leads {
+                    return Ok(());
+                }
                 for path in &bad {
                     let aside = checkpoint::set_aside(path)?;
                     eprintln!("warning: a checkpoint that does not read was renamed to {}", aside.display());
@@ -58,8 +65,32 @@ pub fn resume<T: Task>(
     Err(TrainerError::NoCheckpoint { path: run.checkpoints(), advice })
 }
 
-/// Whether a run may go on from this checkpoint with these settings and data; says what will differ.
-fn accept<C: RunConfig>(about: &About<C>, path: &Path, here: &Here<'_, C>, device: &str) -> Result<(), TrainerError> {
+/// A checkpoint is good if all processes could read it.
+fn together<T: Task, A>(
+    loaded: Result<A, TrainerError>,
+    path: &Path,
+    state: &TrainState<T>,
+) -> Result<A, TrainerError> {
+    let Some(team) = &state.team else { return loaded };
+    let failed = others_failed(team.world(), loaded.is_ok())?;
+    let value = loaded?;
+    match failed {
+        None => Ok(value),
+        Some(who) => {
+            let reason = format!("{who} cannot read it");
+            Err(TrainerError::NotACheckpoint { path: path.to_owned(), reason, older: None })
+        }
+    }
+}
+
+/// Whether a run may go on from this checkpoint with these settings and data; says what will differ, if `aloud`.
+fn accept<C: RunConfig>(
+    about: &About<C>,
+    path: &Path,
+    here: &Here<'_, C>,
+    device: &str,
+    aloud: bool,
+) -> Result<(), TrainerError> {
     let all = differences(&about.config, here.config)?;
     let with = |effect: Effect| {
         all.iter()
@@ -84,6 +115,9 @@ fn accept<C: RunConfig>(about: &About<C>, path: &Path, here: &Here<'_, C>, devic
     if !trajectory.is_empty() && !here.accept_changes {
         let advice = "Resume with the old values, or pass `--accept-changes` to go on with the new ones.";
         return Err(other(trajectory, advice));
+    }
+    if !aloud {
+        return Ok(());
     }
     for difference in trajectory {
         eprintln!("note: changed: {difference}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dim_data::{Loader, LoaderConfig, Order};
+use dim_torch::{cuda, profile};
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
@@ -14,7 +15,9 @@ use super::progress::Display;
 use super::state::TrainState;
 use super::stop::StopRequest;
 use super::task::Task;
+use super::team::Team;
 use super::tensorboard::EventFile;
+use super::trace::{self, Overlap};
 use super::window::{Position, Window};
 use crate::config::RunConfig;
 use crate::ema;
@@ -45,12 +48,28 @@ pub struct Session<T: Task> {
     pub stop: StopRequest,
     /// When the session ends even if images are left.
     pub deadline: Option<Instant>,
+    /// Where the trace of one step goes, if one is wanted.
+    pub trace: Option<PathBuf>,
+    /// Steps of this session.
+    steps: u64,
     run: RunFolder,
     data: DataSummary,
     loader: Loader,
-    log: JsonLog,
-    events: EventFile,
+    /// Of the process that writes for all.
+    logs: Option<(JsonLog, EventFile)>,
     display: Display,
+}
+
+/// The step of a session that is traced: everything has been chosen and cached by then.
+const TRACED_STEP: u64 = 10;
+
+/// Whether training is to end now: the same for all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestedEnd {
+    /// What to exit with, if somebody asked one of them to stop.
+    pub exit_code: Option<u8>,
+    /// The deadline has passed.
+    pub time_is_up: bool,
 }
 
 /// A batch on the device.
@@ -59,6 +78,8 @@ pub struct DeviceBatch {
     pub images: Tensor,
     /// `[image]`, i64, on the CPU, where labels are dropped; `None` for a network without classes.
     pub class: Option<Tensor>,
+    /// Images that come before these in the run.
+    pub first: u64,
 }
 
 impl<T: Task> Session<T> {
@@ -74,29 +95,38 @@ impl<T: Task> Session<T> {
         start: Start,
     ) -> Result<Self, TrainerError> {
         let images_seen = state.images_seen;
-        let (log, last) = match start {
-            Start::Fresh => (JsonLog::create(&run.log())?, None),
-            Start::Resumed => JsonLog::resume(&run.log(), images_seen)?,
+        let (logs, last) = if state.leads() {
+            let (log, last) = match start {
+                Start::Fresh => (JsonLog::create(&run.log())?, None),
+                Start::Resumed => JsonLog::resume(&run.log(), images_seen)?,
+            };
+            let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
+            (Some((log, events)), last)
+        } else {
+            (None, None)
         };
-        let events = EventFile::create(run.path(), (start == Start::Resumed).then_some(images_seen))?;
         let source = std::sync::Arc::clone(task.source());
         let data = DataSummary::of(&*source);
         let order = Order::new(config.train().seed, source.len())?;
-        let loader = Loader::over(source, order, loader_config(&task, &config, images_seen))?;
+        let loader = Loader::over(source, order, loader_config(&task, &config, &state))?;
+        if let Device::Cuda(ordinal) = T::parameters(&state.network).device() {
+            cuda::reset_peak_memory(ordinal)?;
+        }
         Ok(Self {
             task,
             window: Window::new(config.train().batch_size, last.map_or(0.0, |record| record.elapsed_s)),
             stop: StopRequest::listen()
                 .map_err(|source| TrainerError::Usage(format!("cannot listen for signals: {source}")))?,
             deadline: None,
-            display: Display::new(config.train().images, images_seen),
+            trace: None,
+            steps: 0,
+            display: Display::new(config.train().images, images_seen, !state.leads()),
             config,
             run,
             state,
             data,
             loader,
-            log,
-            events,
+            logs,
         })
     }
 
@@ -110,19 +140,56 @@ impl<T: Task> Session<T> {
             .next()
             .ok_or_else(|| TrainerError::Unsupported("the data ended, which they never should".to_owned()))??;
         for broken in &batch.broken {
-            self.display.note(&format!("warning: skipped {broken}; another image stands in for it"));
+            self.display.warn(&format!("warning: skipped {broken}; another image stands in for it"));
         }
         let shape = [batch.len(), batch.channels, batch.size, batch.size].map(|size| size as i64);
         let images = Tensor::f_from_slice(&batch.images)?.f_view(shape)?;
         let class = if self.config.unconditional() { None } else { Some(Tensor::f_from_slice(&batch.classes)?) };
         let images = self.task.inputs(images.f_to_device(self.device())?, batch.first)?;
-        Ok(DeviceBatch { images, class })
+        Ok(DeviceBatch { images, class, first: batch.first })
     }
 
-    /// Whether all images were seen, or the time is up.
-    pub fn is_over(&self) -> bool {
-        self.state.images_seen >= self.config.train().images
-            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    /// A step of the optimiser with the gradient of the batch's mean loss. Returns this process's share of the loss and the gradient's norm, 0-dim, on
+    /// the device.
+    ///
+    /// # Errors
+    /// Out of memory, mostly; [`TrainerError::Torch`] if another process is lost.
+    pub fn step(&mut self, batch: &DeviceBatch, lr: f64) -> Result<(Tensor, Tensor), TrainerError> {
+        self.steps += 1;
+        let traced = self.trace.take_if(|_| self.steps == TRACED_STEP);
+        let (state, task, images) = (&mut self.state, &self.task, self.config.train().batch_size);
+        let device = T::parameters(&state.network).device();
+        let mut step = || {
+            let sum = state.gradient_sum(images)?;
+            let loss = task.gradients(&state.network, batch, &sum)?;
+            let grad_norm = state.step(lr)?;
+            state.update_averages()?;
+            Ok((loss, grad_norm))
+        };
+        let Some(path) = traced else { return step() };
+        let (result, events) = profile(|| {
+            let result = step();
+            if let Device::Cuda(ordinal) = device {
+                tch::Cuda::synchronize(ordinal as i64);
+            }
+            result
+        })?;
+        trace::write(&path, &events)?;
+        self.display.note(&format!("step {}: {}; {}", self.steps, Overlap::of(&events).describe(), path.display()));
+        Ok(result)
+    }
+
+    /// Whether somebody asked to stop, or the time is up; processes of a team agree on it, and wait for each other.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`] if one of them is lost.
+    pub fn requested_end(&self) -> Result<RequestedEnd, TrainerError> {
+        let time_is_up = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let exit_code = self.stop.requested();
+        let Some(team) = &self.state.team else { return Ok(RequestedEnd { exit_code, time_is_up }) };
+        let votes = team.world().largest(&[exit_code.unwrap_or(0).into(), time_is_up.into()])?;
+        let exit_code = u8::try_from(votes[0]).ok().filter(|&code| code != 0);
+        Ok(RequestedEnd { exit_code, time_is_up: votes[1] != 0 })
     }
 
     /// Reads the losses since the last report, which waits for the device, and writes them to logs and display.
@@ -131,21 +198,25 @@ impl<T: Task> Session<T> {
     /// [`TrainerError::NonFinite`] if one is no number; [`TrainerError::Write`].
     pub fn report(&mut self, lr: f64) -> Result<(), TrainerError> {
         let at = Position { step: self.state.optimizer.step, images_seen: self.state.images_seen, lr };
-        let record = self.window.read(at).map_err(|error| match error {
+        let team = self.state.team.as_ref();
+        let sum = |losses: &Tensor| team.map_or(Ok(()), |team| Ok(team.world().all_reduce(losses)?.wait()?));
+        let record = self.window.read(at, sum).map_err(|error| match error {
             TrainerError::NonFinite { quantity, value, step, images_seen, .. } => {
                 TrainerError::NonFinite { quantity, value, step, images_seen, kept: self.kept() }
             }
             other => other,
         })?;
-        let Some(record) = record else { return Ok(()) };
-        self.log.write(&record)?;
+        let Some(mut record) = record else { return Ok(()) };
+        record.peak_memory_bytes = self.peak_memory()?;
+        let Some((log, events)) = &mut self.logs else { return Ok(()) };
+        log.write(&record)?;
         let scalars = [
             ("loss", record.loss),
             ("grad_norm", record.grad_norm),
             ("lr", record.lr),
             ("images_per_s", record.images_per_s),
         ];
-        self.events.scalars(record.images_seen, &scalars)?;
+        events.scalars(record.images_seen, &scalars)?;
         self.display.update(&record);
         Ok(())
     }
@@ -155,12 +226,16 @@ impl<T: Task> Session<T> {
     /// # Errors
     /// [`TrainerError::Diffusion`], [`TrainerError::Write`].
     pub fn draw_samples(&mut self) -> Result<(), TrainerError> {
-        if !self.task.has_pictures() {
+        if !self.task.has_pictures() || (!self.state.leads() && self.state.splitting_team().is_none()) {
             return Ok(());
+        }
+        let average = self.state.average(&self.config)?;
+        if !self.state.leads() {
+            return Ok(()); // its slice was needed
         }
         let (stop, display) = (&self.stop, &self.display);
         let mut stopped = false;
-        let picture = self.task.picture(&self.state, &self.config, &self.data, &mut |done, all| {
+        let picture = self.task.picture(&average, &self.config, &self.data, &mut |done, all| {
             display.meanwhile(format!("drawing samples, {done} of {all} steps"));
             stopped = stop.requested().is_some();
             if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -172,7 +247,9 @@ impl<T: Task> Session<T> {
         let picture = picture?;
         let path = self.run.samples(self.state.images_seen);
         files::write_bytes_atomically(&path, &picture.png)?;
-        self.events.picture(self.state.images_seen, "samples", &picture)?;
+        if let Some((_, events)) = &mut self.logs {
+            events.picture(self.state.images_seen, "samples", &picture)?;
+        }
         self.display.note(&format!("samples: {}", path.display()));
         Ok(())
     }
@@ -183,6 +260,11 @@ impl<T: Task> Session<T> {
     /// [`TrainerError::Diffusion`], [`TrainerError::Eval`], [`TrainerError::Write`].
     pub fn evaluate(&mut self) -> Result<(), TrainerError> {
         let Some(section) = self.config.evaluation().cloned() else { return Ok(()) };
+        if !self.state.leads() && self.state.splitting_team().is_none() {
+            return Ok(());
+        }
+        let average = self.state.average(&self.config)?;
+        let Some((log, events)) = &mut self.logs else { return Ok(()) }; // its slice was needed
         let images_seen = self.state.images_seen;
         let before = JsonLog::evaluations(&self.run.log())?;
         // A run that was stopped between this and its next checkpoint has measured here already.
@@ -191,7 +273,7 @@ impl<T: Task> Session<T> {
         }
         let (stop, display) = (&self.stop, &self.display);
         let mut stopped = false;
-        let found = self.task.evaluate(&self.state, &self.config, &self.data, &mut |done, all| {
+        let found = self.task.evaluate(&average, &self.config, &self.data, &mut |done, all| {
             display.meanwhile(format!("evaluating, {done} of {all} steps"));
             stopped = stop.requested().is_some();
             if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -216,16 +298,16 @@ impl<T: Task> Session<T> {
             let tags: Vec<(String, f64)> =
                 named.into_iter().map(|(name, value)| (format!("{name} ({guidance})"), value)).collect();
             let scalars: Vec<(&str, f64)> = tags.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
-            self.events.scalars(images_seen, &scalars)?;
+            events.scalars(images_seen, &scalars)?;
             let step = self.state.optimizer.step;
-            self.log.write_evaluation(&Evaluated { step, images_seen, evaluation })?;
+            log.write_evaluation(&Evaluated { step, images_seen, evaluation })?;
         }
         if before.is_empty() {
             notes.iter().for_each(|note| self.display.note(&format!("note: {note}")));
         }
         if is_best {
             let path = self.run.best_snapshot();
-            self.task.save_snapshot(&path, &self.state, &self.config, &self.data)?;
+            self.task.save_snapshot(&path, (&average, images_seen), &self.config, &self.data)?;
             self.display.note(&format!("the best so far: {}", path.display()));
         }
         Ok(())
@@ -247,7 +329,14 @@ impl<T: Task> Session<T> {
     /// [`TrainerError::Write`], [`TrainerError::Weights`].
     pub fn save_snapshot(&mut self) -> Result<PathBuf, TrainerError> {
         let path = self.run.snapshot(self.state.images_seen);
-        self.task.save_snapshot(&path, &self.state, &self.config, &self.data)?;
+        if !self.state.leads() && self.state.splitting_team().is_none() {
+            return Ok(path);
+        }
+        let average = self.state.average(&self.config)?;
+        if !self.state.leads() {
+            return Ok(path); // its slice was needed
+        }
+        self.task.save_snapshot(&path, (&average, self.state.images_seen), &self.config, &self.data)?;
         self.display.note(&format!("snapshot: {}", path.display()));
         Ok(path)
     }
@@ -257,8 +346,12 @@ impl<T: Task> Session<T> {
     /// # Errors
     /// [`TrainerError::Write`].
     pub fn save_averages(&mut self) -> Result<(), TrainerError> {
-        let (averages, step) = (&self.state.averages, self.state.optimizer.step);
-        if averages.sigma_rel().is_empty() || averages.updates(step) == 0 {
+        let step = self.state.optimizer.step;
+        if self.state.averages.sigma_rel().is_empty() || self.state.averages.updates(step) == 0 {
+            return Ok(());
+        }
+        let averages = self.state.whole_averages()?;
+        if !self.state.leads() {
             return Ok(());
         }
         let moment = ema::snapshot::Moment {
@@ -267,7 +360,7 @@ impl<T: Task> Session<T> {
             config: self.config.to_toml()?,
             classes: &self.data.classes,
         };
-        let path = ema::snapshot::save(&self.run, averages, T::parameters(&self.state.network), &moment)?;
+        let path = ema::snapshot::save(&self.run, &averages, T::parameters(&self.state.network), &moment)?;
         self.display.note(&format!("averages: {}", path.display()));
         Ok(())
     }
@@ -277,7 +370,7 @@ impl<T: Task> Session<T> {
     /// # Errors
     /// As the functions above.
     pub fn finish(&mut self) -> Result<(), TrainerError> {
-        if !self.run.snapshot(self.state.images_seen).exists() {
+        if !self.leader_says(self.run.snapshot(self.state.images_seen).exists())? {
             self.save_checkpoint()?;
             if self.config.pictures_every_images().is_some() {
                 self.draw_samples()?;
@@ -288,6 +381,21 @@ impl<T: Task> Session<T> {
         }
         self.display.finish();
         Ok(())
+    }
+
+    /// What the process that writes sees in the run's folder.
+    fn leader_says(&self, yes: bool) -> Result<bool, TrainerError> {
+        let Some(team) = &self.state.team else { return Ok(yes) };
+        Ok(team.world().gather(&[yes.into()])?[0] == [1])
+    }
+
+    /// The most bytes on this process's GPU, or on the fullest of all.
+    fn peak_memory(&self) -> Result<Option<u64>, TrainerError> {
+        let Device::Cuda(ordinal) = self.device() else { return Ok(None) };
+        let own = cuda::peak_memory(ordinal)?;
+        let Some(team) = &self.state.team else { return Ok(Some(own)) };
+        let largest = team.world().largest(&[i64::try_from(own).unwrap_or(i64::MAX)])?;
+        Ok(u64::try_from(largest[0]).ok())
     }
 
     fn device(&self) -> Device {
@@ -305,13 +413,15 @@ impl<T: Task> Session<T> {
     }
 }
 
-fn loader_config<T: Task>(task: &T, config: &T::Config, images_seen: u64) -> LoaderConfig {
+fn loader_config<T: Task>(task: &T, config: &T::Config, state: &TrainState<T>) -> LoaderConfig {
+    let world = state.team.as_ref().map(Team::world);
     LoaderConfig {
         batch_size: config.train().batch_size,
+        part: world.map_or((0, 1), |world| (world.rank(), world.size())),
         size: task.loaded_size(),
         other_sizes: task.other_loaded_sizes(config),
         size_seed: config.train().seed,
-        first: images_seen,
+        first: state.images_seen,
         flip_seed: config.train().random_flip.then_some(config.train().seed),
         max_broken_files: config.train().max_broken_files,
         ..LoaderConfig::default()

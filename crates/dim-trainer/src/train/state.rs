@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use dim_model::Precision;
-use dim_torch::{AdamW, AdamWConfig, Parameters};
+use dim_torch::distributed::World;
+use dim_torch::{AdamW, AdamWConfig, ParameterSpec, Parameters};
 use tch::{Device, Tensor};
 
 use super::task::Task;
-use crate::config::{RunConfig, Train};
+use super::team::{GradientSum, Team};
+use crate::config::{RunConfig, Split, Train};
 use crate::ema::PowerAverages;
 use crate::error::TrainerError;
 
@@ -19,10 +21,11 @@ pub struct TrainState<T: Task> {
     pub optimizer: AdamW,
     /// Images seen.
     pub images_seen: u64,
-    /// The network with the moving average of the weights; shares the optimiser's buffer.
-    pub ema: T::Network,
     /// Averages of the weights under power-function profiles.
     pub averages: PowerAverages,
+    /// The processes that train together; `None` for one that is alone.
+    pub team: Option<Team>,
+    precision: Precision,
 }
 
 impl<T: Task> TrainState<T> {
@@ -30,13 +33,94 @@ impl<T: Task> TrainState<T> {
     ///
     /// # Errors
     /// [`TrainerError::Model`] or [`TrainerError::Torch`], out of memory mostly.
-    pub fn zeros(config: &T::Config, device: Device, precision: Precision) -> Result<Self, TrainerError> {
+    pub fn zeros(
+        config: &T::Config,
+        device: Device,
+        precision: Precision,
+        world: Option<World>,
+    ) -> Result<Self, TrainerError> {
         let specs = T::specs(config);
-        let network = T::build(config, Parameters::zeros(&specs, device)?, precision)?;
-        let optimizer = AdamW::new(optimizer_config(config.train()), T::parameters(&network));
-        let ema = T::build(config, Parameters::from_flat(&specs, optimizer.ema.shallow_clone())?, precision)?;
-        let averages = PowerAverages::zeros(config.ema(), &T::parameters(&network).values())?;
-        Ok(Self { network, optimizer, images_seen: 0, ema, averages })
+        let distributed = &config.train().distributed;
+        let (parts, part) = match &world {
+            Some(world) if distributed.split != Split::None => (world.size(), world.rank()),
+            _ => (1, 0),
+        };
+        let flat_gradients = world.is_none() || distributed.split != Split::Gradients;
+        let parameters = Parameters::zeros_in_parts(&specs, device, parts, flat_gradients)?;
+        let slice = match parts {
+            1 => parameters.values(),
+            _ => {
+                let length = parameters.padded_values().size()[0] / parts as i64;
+                parameters.padded_values().f_narrow(0, part as i64 * length, length)?
+            }
+        };
+        let start = slice.size()[0] * part as i64;
+        let optimizer = AdamW::of_slice(optimizer_config(config.train()), &slice, start);
+        let averages = PowerAverages::zeros(config.ema(), &slice)?;
+        let network = T::build(config, parameters, precision)?;
+        let team = world.map(|world| Team::new(world, T::parameters(&network), distributed)).transpose()?;
+        Ok(Self { network, optimizer, images_seen: 0, averages, team, precision })
+    }
+
+    /// Whether this process writes and speaks, for all if there are others.
+    pub fn leads(&self) -> bool {
+        self.team.as_ref().is_none_or(|team| team.world().leads())
+    }
+
+    /// The others, if each process has but a slice of the optimiser's state.
+    pub fn splitting_team(&self) -> Option<&Team> {
+        self.team.as_ref().filter(|team| team.splits_state())
+    }
+
+    /// What takes in the gradient of a step over `images` images of all processes.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`].
+    pub fn gradient_sum(&self, images: usize) -> Result<GradientSum<'_>, TrainerError> {
+        GradientSum::zero(T::parameters(&self.network), self.team.as_ref(), images)
+    }
+
+    /// A step of the optimiser with the gradient that was added up. Returns its norm, 0-dim, on the device.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`].
+    pub fn step(&mut self, lr: f64) -> Result<Tensor, TrainerError> {
+        let parameters = T::parameters(&self.network);
+        match &self.team {
+            Some(team) => team.step(&mut self.optimizer, parameters, lr),
+            None => Ok(self.optimizer.step(parameters, lr)?),
+        }
+    }
+
+    /// The network with the moving average of the weights. All processes must call it, if each has a slice.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`], [`TrainerError::Model`].
+    pub fn average(&self, config: &T::Config) -> Result<T::Network, TrainerError> {
+        let parameters = T::parameters(&self.network);
+        let values = self.whole(&self.optimizer.ema)?;
+        T::build(config, Parameters::from_flat(parameters.specs(), values)?, self.precision)
+    }
+
+    /// The averages under power-function profiles. All processes must call it, if each has a slice.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`].
+    pub fn whole_averages(&self) -> Result<PowerAverages, TrainerError> {
+        self.averages.map(|slice| self.whole(slice))
+    }
+
+    fn whole(&self, slice: &Tensor) -> Result<Tensor, TrainerError> {
+        match self.splitting_team() {
+            Some(team) => team.whole(T::parameters(&self.network), slice),
+            None => Ok(slice.shallow_clone()),
+        }
+    }
+
+    /// The elements of the flat buffer whose moments and averages this process has.
+    fn own_values(&self) -> Result<Tensor, TrainerError> {
+        let (start, length) = (self.optimizer.start(), self.optimizer.ema.size()[0]);
+        Ok(T::parameters(&self.network).padded_values().f_narrow(0, start, length)?)
     }
 
     /// Fresh weights, drawn from `seed`.
@@ -62,34 +146,70 @@ impl<T: Task> TrainState<T> {
     /// # Errors
     /// [`TrainerError::Libtorch`].
     pub fn update_averages(&mut self) -> Result<(), TrainerError> {
-        self.averages.update(&T::parameters(&self.network).values(), self.optimizer.step)
+        if self.averages.sigma_rel().is_empty() {
+            return Ok(());
+        }
+        let values = self.own_values()?;
+        self.averages.update(&values, self.optimizer.step)
     }
 
     fn restart_average(&mut self) -> Result<(), TrainerError> {
-        Ok(self.optimizer.ema.f_copy_(&T::parameters(&self.network).values())?)
+        let values = self.own_values()?;
+        Ok(self.optimizer.ema.f_copy_(&values)?)
     }
 
-    /// Every tensor of the state by name, as views: `parameters.…`, `first_moment.…`, `second_moment.…`, `ema.…`, and
+    /// What the optimiser keeps of each element, by name, as flat views: all of it, or this process's slice, which begins at
+    /// `optimizer.start()`; with the weights themselves.
+    ///
+    /// # Errors
+    /// [`TrainerError::Libtorch`].
+    pub fn flat_tensors(&self) -> Result<Vec<(String, Tensor)>, TrainerError> {
+        let mut tensors = vec![
+            ("parameters".to_owned(), self.own_values()?),
+            ("first_moment".to_owned(), self.optimizer.first_moment.shallow_clone()),
+            ("second_moment".to_owned(), self.optimizer.second_moment.shallow_clone()),
+            ("ema".to_owned(), self.optimizer.ema.shallow_clone()),
+        ];
+        tensors.extend(self.averages.flat_tensors());
+        Ok(tensors)
+    }
+
+    /// Gives all processes the weights of which each has read its slice.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`].
+    pub fn gather_weights(&self) -> Result<(), TrainerError> {
+        if let Some(team) = self.splitting_team() {
+            let slice = self.own_values()?.copy();
+            let whole = T::parameters(&self.network).padded_values();
+            let gathered = whole.f_zeros_like()?;
+            team.world().all_gather(&gathered, &slice)?.wait()?;
+            tch::no_grad(|| whole.shallow_clone().f_copy_(&gathered))?;
+        }
+        Ok(())
+    }
+
+    /// Every tensor of a state that is not split by name, as views: `parameters.…`, `first_moment.…`, `second_moment.…`, `ema.…`, and
     /// `ema_0.05.…` for each average under a power-function profile.
     ///
     /// # Errors
     /// [`TrainerError::Torch`].
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, TrainerError> {
-        let specs = T::parameters(&self.network).specs();
-        let values = T::parameters(&self.network).values();
-        let mut tensors = Vec::with_capacity(4 * specs.len());
-        for (group, flat) in [
-            ("parameters", &values),
-            ("first_moment", &self.optimizer.first_moment),
-            ("second_moment", &self.optimizer.second_moment),
-            ("ema", &self.optimizer.ema),
-        ] {
-            let views = Parameters::from_flat(specs, flat.shallow_clone())?;
-            tensors.extend(views.iter().map(|(spec, view)| (format!("{group}.{}", spec.name), view.shallow_clone())));
-        }
-        tensors.extend(self.averages.tensors(specs)?);
-        Ok(tensors)
+        named(T::parameters(&self.network).specs(), &self.flat_tensors()?)
     }
+}
+
+/// Every parameter's part of flat buffers, under the buffer's name and its own.
+///
+/// # Errors
+/// [`TrainerError::Torch`] if a buffer's length is another.
+pub(super) fn named(specs: &[ParameterSpec], flat: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, TrainerError> {
+    let mut tensors = Vec::with_capacity(flat.len() * specs.len());
+    for (group, flat) in flat {
+        let views = Parameters::from_flat(specs, flat.shallow_clone())?;
+        tensors.extend(views.iter().map(|(spec, view)| (format!("{group}.{}", spec.name), view.shallow_clone())));
+    }
+    Ok(tensors)
 }
 
 fn optimizer_config(train: &Train) -> AdamWConfig {

@@ -12,7 +12,7 @@ use tch::Tensor;
 use super::checkpoint::DataSummary;
 use super::log::Measurement;
 use super::session::DeviceBatch;
-use super::state::TrainState;
+use super::team::GradientSum;
 use crate::config::RunConfig;
 use crate::error::TrainerError;
 use crate::grid::Picture;
@@ -76,32 +76,36 @@ pub trait Task: Sized {
         true
     }
 
-    /// Leaves the gradient of the batch's mean loss in the network's parameters. Returns that loss, 0-dim, on the device.
+    /// Adds the gradient of the batch's share in the mean loss of a step to `sum`. Returns that share, 0-dim, on the device.
     ///
     /// # Errors
     /// Out of memory, mostly.
-    fn gradients(&self, network: &Self::Network, batch: &DeviceBatch, images_seen: u64)
-    -> Result<Tensor, TrainerError>;
+    fn gradients(
+        &self,
+        network: &Self::Network,
+        batch: &DeviceBatch,
+        sum: &GradientSum<'_>,
+    ) -> Result<Tensor, TrainerError>;
 
-    /// A picture of what the moving average of the weights can do.
+    /// A picture of what `average`, that of the weights, can do.
     ///
     /// # Errors
     /// Out of memory, mostly; that `progress` said to stop.
     fn picture(
         &self,
-        state: &TrainState<Self>,
+        average: &Self::Network,
         config: &Self::Config,
         data: &DataSummary,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Picture, TrainerError>;
 
-    /// How good the samples of the moving average are, where `[evaluation]` asks for it, and what there is to say against the numbers.
+    /// How good the samples of `average`, that of the weights, are, where `[evaluation]` asks for it, and what there is to say against the numbers.
     ///
     /// # Errors
     /// Out of memory, mostly; that `progress` said to stop.
     fn evaluate(
         &self,
-        _state: &TrainState<Self>,
+        _average: &Self::Network,
         _config: &Self::Config,
         _data: &DataSummary,
         _progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
@@ -109,14 +113,14 @@ pub trait Task: Sized {
         Ok((Vec::new(), Vec::new()))
     }
 
-    /// Saves the moving average of the weights for use. The same state gives the same bytes.
+    /// Saves the moving average of the weights after so many images for use. The same state gives the same bytes.
     ///
     /// # Errors
     /// [`TrainerError::Weights`], a full disk mostly.
     fn save_snapshot(
         &self,
         path: &Path,
-        state: &TrainState<Self>,
+        average: (&Self::Network, u64),
         config: &Self::Config,
         data: &DataSummary,
     ) -> Result<(), TrainerError>;

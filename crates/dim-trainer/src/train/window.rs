@@ -45,15 +45,22 @@ impl Window {
         self.grad_norms.push(grad_norm);
     }
 
-    /// Waits for the device, empties the window and returns its means; `None` if it is empty.
+    /// Waits for the device, empties the window and returns its means; `None` if it is empty. The losses are shares of processes in
+    /// the step's loss, which `sum` adds up, in place.
     ///
     /// # Errors
-    /// [`TrainerError::NonFinite`] naming the first step at which the loss or the gradient norm was no number.
-    pub fn read(&mut self, at: Position) -> Result<Option<Record>, TrainerError> {
+    /// [`TrainerError::NonFinite`] naming the first step at which the loss or the gradient norm was no number; what `sum` returns.
+    pub fn read(
+        &mut self,
+        at: Position,
+        sum: impl FnOnce(&Tensor) -> Result<(), TrainerError>,
+    ) -> Result<Option<Record>, TrainerError> {
         if self.losses.is_empty() {
             return Ok(None);
         }
-        let (losses, grad_norms) = (to_vec(&self.losses)?, to_vec(&self.grad_norms)?);
+        let losses = to_cpu(&self.losses)?;
+        sum(&losses)?;
+        let (losses, grad_norms) = (to_vec(&losses)?, to_vec(&to_cpu(&self.grad_norms)?)?);
         let steps = losses.len() as u64;
         let first = at.step - steps;
         for (offset, (loss, grad_norm)) in losses.iter().zip(&grad_norms).enumerate() {
@@ -82,15 +89,19 @@ impl Window {
             lr: at.lr,
             images_per_s: (steps * self.batch_size) as f64 / seconds,
             elapsed_s,
+            peak_memory_bytes: None,
         }))
     }
 }
 
-fn to_vec(scalars: &[Tensor]) -> Result<Vec<f64>, TrainerError> {
-    let stacked = Tensor::f_stack(scalars, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?;
-    let mut values = vec![0.0; scalars.len()];
-    stacked.f_copy_data(&mut values, scalars.len())?;
-    Ok(values)
+fn to_cpu(scalars: &[Tensor]) -> Result<Tensor, TrainerError> {
+    Ok(Tensor::f_stack(scalars, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?)
+}
+
+fn to_vec(values: &Tensor) -> Result<Vec<f64>, TrainerError> {
+    let mut copied = vec![0.0; values.numel()];
+    values.f_copy_data(&mut copied, values.numel())?;
+    Ok(copied)
 }
 
 #[cfg(test)]
@@ -106,13 +117,13 @@ mod tests {
     fn means_are_over_the_steps_since_the_last_record() {
         let mut window = Window::new(4, 100.0);
         window.push(scalar(9.0), scalar(9.0));
-        window.read(Position { step: 11, images_seen: 44, lr: 0.1 }).unwrap();
+        window.read(Position { step: 11, images_seen: 44, lr: 0.1 }, |_| Ok(())).unwrap();
         window.push(scalar(1.0), scalar(3.0));
         window.push(scalar(2.0), scalar(5.0));
-        let record = window.read(Position { step: 13, images_seen: 52, lr: 0.1 }).unwrap().unwrap();
+        let record = window.read(Position { step: 13, images_seen: 52, lr: 0.1 }, |_| Ok(())).unwrap().unwrap();
         assert_eq!((record.loss, record.grad_norm, record.step, record.images_seen), (1.5, 4.0, 13, 52));
         assert!(record.elapsed_s >= 100.0);
-        assert_eq!(window.read(Position { step: 13, images_seen: 52, lr: 0.1 }).unwrap(), None);
+        assert_eq!(window.read(Position { step: 13, images_seen: 52, lr: 0.1 }, |_| Ok(())).unwrap(), None);
     }
 
     #[test]
@@ -121,7 +132,7 @@ mod tests {
         for (loss, grad_norm) in [(1.0, 1.0), (0.5, f64::INFINITY), (f64::NAN, f64::NAN)] {
             window.push(scalar(loss), scalar(grad_norm));
         }
-        match window.read(Position { step: 10, images_seen: 40, lr: 0.1 }) {
+        match window.read(Position { step: 10, images_seen: 40, lr: 0.1 }, |_| Ok(())) {
             Err(TrainerError::NonFinite { quantity: "gradient norm", step: 8, images_seen: 32, value, .. }) => {
                 assert_eq!(value, f64::INFINITY)
             }

@@ -76,6 +76,33 @@ impl Place {
         assert!(!message.contains("panicked"), "{arguments:?}: {message}");
     }
 
+    /// Starts the program as each of `size` processes, in torchrun's manner, as `attempt` of the run; `arguments` are those of a rank.
+    pub fn start_together<'a>(
+        &self,
+        size: usize,
+        attempt: usize,
+        arguments: impl Fn(usize) -> Vec<&'a str>,
+    ) -> Vec<Child> {
+        let port = free_port();
+        let start = |rank| {
+            let mut command = self.command(&arguments(rank));
+            place_variables(&mut command, rank, size, port);
+            command.env("TORCHELASTIC_RESTART_COUNT", attempt.to_string());
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        (0..size).map(start).collect()
+    }
+
+    /// Trains into `run` by `size` processes, which must succeed; returns what rank 0 printed.
+    pub fn train_together(&self, size: usize, run: &str, arguments: &[&str]) -> String {
+        let started = self.start_together(size, 0, |_| [&train_arguments(run)[..], arguments].concat());
+        let outputs: Vec<Output> = started.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+        for output in &outputs {
+            assert!(output.status.success(), "{}", outputs.iter().map(text).collect::<String>());
+        }
+        text(&outputs[0])
+    }
+
     /// The files in a folder of the run, sorted.
     pub fn files(&self, folder: &str) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = fs::read_dir(self.path(folder))
@@ -88,6 +115,20 @@ impl Place {
 /// `train` with the folder's configuration, on the CPU.
 pub fn train_arguments(run: &str) -> Vec<&str> {
     vec!["train", "--config", "config.toml", "--device", "cpu", "--run", run]
+}
+
+/// What torchrun tells a process on one machine.
+pub fn place_variables(command: &mut Command, rank: usize, size: usize, port: u16) {
+    command.env("RANK", rank.to_string()).env("LOCAL_RANK", rank.to_string());
+    command.env("WORLD_SIZE", size.to_string()).env("LOCAL_WORLD_SIZE", size.to_string());
+    // As the program would start itself again with; there are many of them.
+    command.env("OMP_WAIT_POLICY", "passive").env("OMP_DYNAMIC", "false");
+    command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string()).env("HOSTNAME", format!("host{rank}"));
+}
+
+/// A port that nobody listens at.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// What the program printed on both streams.

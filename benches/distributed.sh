@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Training on one and on several GPUs of one machine: images a second, memory of the fullest card, with nothing split and with the
+# optimiser's state, or gradients too, split. DiM-H/2 on 256 px, as latents that are made up. One JSON object a line; beside it the
+# trace of one step of each, for ui.perfetto.dev.
+#
+#   benches/distributed.sh OUT.jsonl [CARDS]        CARDS: 2 unless said otherwise
+#
+# Needs python3 with torch (its torchrun starts the processes) and numpy. DIM_TRAINER says how to start the program: `cargo run --release
+# -p dim-trainer --` by default, `./run dim-trainer` in a bundle. BATCH (64) is the images of a card, LINES (12) how many records of five
+# steps are measured after three to warm up, MODEL (dim_h_2) and DEVICE (auto) are for trying the script out.
+set -euo pipefail
+
+out=$(realpath -m "${1:?name the file for the results}")
+cards=${2:-2}
+batch=${BATCH:-64} lines=${LINES:-12} model=${MODEL:-dim_h_2} device=${DEVICE:-auto}
+read -r -a trainer <<<"${DIM_TRAINER:-cargo run --release -p dim-trainer --}"
+warm_up=3
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+python3 - "$work/latents" <<'PYTHON'
+import sys, pathlib, numpy
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir()
+random = numpy.random.default_rng(0)
+for number in range(512):
+    mean = random.standard_normal((4, 32, 32), dtype=numpy.float32) * 5
+    moments = numpy.concatenate([mean, numpy.full((4, 32, 32), -8, numpy.float32)])
+    numpy.savez(folder / f"{number}.npy.npz", z=moments, label=number % 1000)
+PYTHON
+
+cat >"$work/config.toml" <<TOML
+[model]
+preset = "$model"
+[data]
+source = "features"
+path = "$work/latents"
+[autoencoder]
+kind = "kl_f8"
+[diffusion]
+schedule = "sd"
+class_dropout = 0.1
+[train]
+images = 100_000_000
+batch_size = $batch
+lr = 1e-4
+warmup_images = 1000
+beta1 = 0.99
+beta2 = 0.99
+eps = 1e-15
+weight_decay = 0.03
+clip_norm = 1.0
+ema_decay = 0.9999
+random_flip = false
+checkpoint_every_images = 100_000_000
+log_every_steps = 5
+TOML
+
+# Ends a process and all that it started: torchrun's processes have sessions of their own.
+kill_tree() {
+    local child
+    for child in $(pgrep -P "$1"); do kill_tree "$child"; done
+    kill -KILL "$1" 2>/dev/null || true
+}
+
+# measure NAME PROCESSES SETTING…: trains until enough was logged, then ends the processes without saving anything.
+measure() {
+    local name=$1 processes=$2 run=$work/$1 setting launcher=() settings=()
+    shift 2
+    for setting in "$@"; do settings+=(--set "$setting"); done
+    if ((processes > 1)); then
+        launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node="$processes" --no-python)
+    fi
+    echo "── $name: $processes processes ${settings[*]}" >&2
+    "${launcher[@]}" "${trainer[@]}" train --config "$work/config.toml" --run "$run" --device "$device" \
+        --trace "$work/$name.trace.json" --set "train.batch_size=$((batch * processes))" "${settings[@]}" >"$work/$name.txt" 2>&1 &
+    local started_process=$! started=$SECONDS
+    while (($(cat "$run/log.jsonl" 2>/dev/null | wc -l) < warm_up + lines)); do
+        if ! kill -0 "$started_process" 2>/dev/null || ((SECONDS - started > ${LIMIT:-240})); then
+            tail -40 "$work/$name.txt" >&2
+            kill_tree "$started_process"
+            echo "{\"name\": \"$name\", \"processes\": $processes, \"failed\": true}" >>"$out"
+            return 0
+        fi
+        sleep 0.5
+    done
+    kill_tree "$started_process"
+    wait "$started_process" 2>/dev/null || true
+    cp "$work/$name.trace.json" "${out%.jsonl}.$name.trace.json" 2>/dev/null || true
+    python3 - "$run/log.jsonl" "$name" "$processes" "$batch" "$warm_up" "$*" "$work/$name.txt" <<'PYTHON' | tee -a "$out"
+import json, statistics, sys
+path, name, processes, batch, warm_up, settings, printed = sys.argv[1:]
+records = [json.loads(line) for line in open(path)][int(warm_up):]
+speeds = [record["images_per_s"] for record in records]
+traced = [line.strip() for line in open(printed, errors="replace") if "communication" in line]
+print(json.dumps({
+    "name": name, "processes": int(processes), "batch_per_card": int(batch), "settings": settings.split(),
+    "images_per_s": statistics.median(speeds), "slowest": min(speeds), "fastest": max(speeds), "records": len(speeds),
+    "peak_memory_bytes": records[-1].get("peak_memory_bytes"), "loss": records[-1]["loss"],
+    "traced_step": traced[0] if traced else None,
+}))
+PYTHON
+    rm -rf "$run"
+}
+
+: >"$out"
+measure one 1
+measure data_parallel "$cards"
+measure bf16_reduction "$cards" 'train.distributed.reduce_in="bf16"'
+measure split_optimizer "$cards" 'train.distributed.split="optimizer"'
+measure split_gradients "$cards" 'train.distributed.split="gradients"'
+measure split_gradients_bf16 "$cards" 'train.distributed.split="gradients"' 'train.distributed.reduce_in="bf16"'
+
+# A process that is killed: torchrun starts all again, and they go on from the last checkpoint by themselves.
+if ((cards > 1)); then
+    python3 -m torch.distributed.run --standalone --nproc-per-node="$cards" --max-restarts=2 --no-python "${trainer[@]}" train \
+        --config "$work/config.toml" --run "$work/elastic" --device "$device" --set model.preset=dim_s_2 \
+        --set model.image_size=32 --set model.in_channels=4 --set model.classes=1000 \
+        --set train.images=8000 --set train.checkpoint_every_images=800 --set train.batch_size=$((4 * cards)) \
+        --set 'train.distributed.split="gradients"' >"$work/elastic.txt" 2>&1 &
+    launcher=$! started=$SECONDS
+    while (($(ls "$work"/elastic/checkpoints/*.safetensors 2>/dev/null | wc -l) < 2 && SECONDS - started < 120)); do sleep 0.2; done
+    pkill -KILL -P "$launcher" -n || true # the youngest process of the launcher: one of the run's
+    recovered=false
+    wait "$launcher" && grep -q "resumed after" "$work/elastic.txt" && recovered=true
+    $recovered || tail -40 "$work/elastic.txt" >&2
+    echo "{\"name\": \"elastic\", \"processes\": $cards, \"recovered\": $recovered}" | tee -a "$out"
+fi

@@ -1,0 +1,302 @@
+//! Gradients of all processes added up, in buckets of the flat buffer, while the backward pass still computes others.
+//! Source: Li et al. 2020, "PyTorch Distributed" (arXiv 2006.15704); the splits are Rajbhandari et al. 2020, "ZeRO" (arXiv 1910.02054).
+
+mod buckets;
+mod hook;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tch::{Kind, Tensor, no_grad};
+
+use self::buckets::{Bucket, Plan};
+use super::{Pending, World};
+use crate::{Parameters, TorchError};
+
+/// Of split gradients, buckets that may be under way at once: their memory is what is saved elsewhere.
+const UNDER_WAY: usize = 2;
+
+/// What each process keeps a slice of, and all of which only together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Split {
+    /// Nothing: every process has all.
+    #[default]
+    None,
+    /// The optimiser's moments and averages: ZeRO's first stage.
+    Optimizer,
+    /// And the gradients: ZeRO's second stage.
+    Gradients,
+}
+
+/// How gradients are added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReducerOptions {
+    /// Bytes of f32 gradients that travel together.
+    pub bucket_bytes: usize,
+    /// Whether they travel in bf16, half the bytes at three digits.
+    pub bf16: bool,
+    /// What is split.
+    pub split: Split,
+}
+
+/// Adds up the gradients of all processes.
+///
+/// Buckets go from the end of the buffer to its beginning, as the backward pass does, and in the same order everywhere. The first
+/// backward pass teaches how often each parameter gets a gradient; from the second on a bucket leaves as soon as its last gradient is there.
+pub struct Reducer {
+    shared: Arc<Mutex<State>>,
+    split: Split,
+}
+
+struct State {
+    world: World,
+    options: ReducerOptions,
+    plan: Plan,
+    /// Of all gradients; of this process's slice where gradients are split.
+    flat: Tensor,
+    leaves: Vec<Tensor>,
+    /// Whether the present backward pass is the last of its step.
+    last: bool,
+    /// How often each parameter got a gradient in a backward pass before; `None` until there was one.
+    expected: Option<Vec<u32>>,
+    /// The same of the present one.
+    fired: Vec<u32>,
+    /// Parameters of each bucket that still lack a gradient.
+    lacking: Vec<usize>,
+    /// The bucket that leaves next.
+    next: usize,
+    under_way: VecDeque<Departed>,
+    /// Of split gradients, what gathers in buckets that have not left.
+    staged: Vec<Option<Tensor>>,
+    /// What ended the backward pass, before libtorch made a text of it.
+    failed: Option<TorchError>,
+}
+
+/// A bucket on its way.
+struct Departed {
+    bucket: Bucket,
+    pending: Pending,
+    /// What travels, where that is not the flat buffer itself.
+    wire: Option<Tensor>,
+}
+
+impl Reducer {
+    /// Hooks into the parameters' leaves.
+    ///
+    /// # Errors
+    /// Parameters that are not trained, or whose buffers do not fit `options.split`.
+    pub fn new(world: &World, parameters: &Parameters, options: ReducerOptions) -> Result<Self, TorchError> {
+        let length = parameters.padded_values().size()[0];
+        let parts = if options.split == Split::None { 1 } else { world.size() as i64 };
+        let refused = |got: &str| TorchError::FlatBuffer {
+            expected: format!("trained, of a length that splits into {parts}, gradients as the split says"),
+            got: got.to_owned(),
+        };
+        if !parameters.are_trained() || length % parts != 0 {
+            return Err(refused(&format!("{length} elements, trained: {}", parameters.are_trained())));
+        }
+        let flat = match (options.split, parameters.gradients()) {
+            (Split::Gradients, None) => parameters.padded_values().f_narrow(0, 0, length / parts)?.f_zeros_like()?,
+            (Split::None | Split::Optimizer, Some(gradients)) => gradients,
+            (_, gradients) => return Err(refused(&format!("flat gradients: {}", gradients.is_some()))),
+        };
+        let sizes: Vec<i64> = parameters.specs().iter().map(crate::ParameterSpec::elements).collect();
+        let bucket = (options.bucket_bytes / size_of::<f32>()).max(1) as i64;
+        let plan = Plan::new(&parameters.offsets(), &sizes, length, parts, bucket);
+        let (buckets, leaves) = (plan.buckets.len(), parameters.iter().map(|(_, leaf)| leaf.shallow_clone()));
+        let state = State {
+            world: world.clone(),
+            options,
+            flat,
+            leaves: leaves.collect(),
+            last: false,
+            expected: None,
+            fired: vec![0; sizes.len()],
+            lacking: vec![0; buckets],
+            next: 0,
+            under_way: VecDeque::new(),
+            staged: (0..buckets).map(|_| None).collect(),
+            failed: None,
+            plan,
+        };
+        let shared = Arc::new(Mutex::new(state));
+        for (index, (_, leaf)) in parameters.iter().enumerate() {
+            let shared = Arc::downgrade(&shared);
+            hook::after_accumulation(leaf, move || {
+                let Some(shared) = shared.upgrade() else { return Ok(()) };
+                let mut state = lock(&shared);
+                state.arrived(index).map_err(|error| {
+                    let text = error.to_string();
+                    state.failed.get_or_insert(error);
+                    TorchError::Libtorch(text)
+                })
+            })?;
+        }
+        Ok(Self { shared, split: options.split })
+    }
+
+    /// Before the first backward pass of a step: all gradients are zero.
+    ///
+    /// # Errors
+    /// An error of libtorch.
+    pub fn zero(&self) -> Result<(), TorchError> {
+        let _ = no_grad(|| lock(&self.shared).flat.f_zero_())?;
+        Ok(())
+    }
+
+    /// Runs the backward pass of `loss`, 0-dim, this process's share of a sum over all. After the `last` one of a step, [`Reducer::gradients`]
+    /// are those of the sum; before that nothing is sent, unless gradients are split.
+    ///
+    /// # Errors
+    /// [`TorchError::LostPeer`]; an error of libtorch.
+    pub fn backward(&self, loss: &Tensor, last: bool) -> Result<(), TorchError> {
+        lock(&self.shared).begin(last);
+        if let Err(error) = loss.f_backward() {
+            return Err(lock(&self.shared).failed.take().unwrap_or_else(|| error.into()));
+        }
+        no_grad(|| lock(&self.shared).finish())
+    }
+
+    /// The gradients of the sum: all, or this process's slice, where the optimiser's state or they themselves are split.
+    ///
+    /// # Errors
+    /// An error of libtorch.
+    pub fn gradients(&self) -> Result<Tensor, TorchError> {
+        let state = lock(&self.shared);
+        match self.split {
+            Split::None | Split::Gradients => Ok(state.flat.shallow_clone()),
+            Split::Optimizer => {
+                let length = state.flat.size()[0] / state.world.size() as i64;
+                Ok(state.flat.f_narrow(0, length * state.world.rank() as i64, length)?)
+            }
+        }
+    }
+}
+
+/// A thread that panicked while it held the lock has ended the backward pass with an error, and the run with it.
+fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// Whether what the present backward pass computes is sent.
+    fn sends(&self) -> bool {
+        self.last || self.options.split == Split::Gradients
+    }
+
+    fn begin(&mut self, last: bool) {
+        self.last = last;
+        self.next = 0;
+        self.fired.fill(0);
+        if let Some(expected) = &self.expected {
+            self.plan.count_members(&mut self.lacking, |parameter| expected[parameter] > 0);
+        }
+    }
+
+    /// Parameter `index` got a gradient.
+    fn arrived(&mut self, index: usize) -> Result<(), TorchError> {
+        self.fired[index] += 1;
+        if !self.sends() {
+            return Ok(());
+        }
+        if self.plan.members[index].iter().any(|piece| piece.bucket < self.next) {
+            return Err(TorchError::Libtorch(format!(
+                "gradient {} of parameter {index} came after its bucket had left; expected {:?}, as in the first backward pass",
+                self.fired[index],
+                self.expected.as_ref().map(|expected| expected[index])
+            )));
+        }
+        if self.options.split == Split::Gradients {
+            self.stage(index)?;
+        }
+        let complete = self.expected.as_ref().is_some_and(|expected| expected[index] == self.fired[index]);
+        if complete {
+            for piece in &self.plan.members[index] {
+                self.lacking[piece.bucket] -= 1;
+            }
+            while self.next < self.plan.buckets.len() && self.lacking[self.next] == 0 {
+                self.depart()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a leaf's gradient into its buckets.
+    fn stage(&mut self, index: usize) -> Result<(), TorchError> {
+        let Some(gradient) = hook::take_gradient(&self.leaves[index])? else { return Ok(()) };
+        let gradient = gradient.f_reshape([-1])?;
+        for piece in &self.plan.members[index] {
+            let staged = &mut self.staged[piece.bucket];
+            if staged.is_none() {
+                let length = self.plan.buckets[piece.bucket].length;
+                *staged = Some(Tensor::f_zeros([length], (Kind::Float, gradient.device()))?);
+            }
+            if let Some(staged) = staged {
+                let mut place = staged.f_narrow(0, piece.in_bucket, piece.length)?;
+                let _ = place.f_add_(&gradient.f_narrow(0, piece.in_parameter, piece.length)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the next bucket.
+    fn depart(&mut self) -> Result<(), TorchError> {
+        let bucket = self.plan.buckets[self.next];
+        let source = match self.options.split {
+            Split::Gradients => match self.staged[self.next].take() {
+                Some(staged) => staged,
+                None => Tensor::f_zeros([bucket.length], (Kind::Float, self.flat.device()))?,
+            },
+            _ => self.flat.f_narrow(0, bucket.start, bucket.length)?,
+        };
+        self.next += 1;
+        let wire = match (self.options.bf16, self.options.split) {
+            (true, _) => Some(source.f_to_kind(Kind::BFloat16)?),
+            (false, Split::Gradients) => Some(source.shallow_clone()),
+            (false, _) => None,
+        };
+        let travels = wire.as_ref().unwrap_or(&source);
+        let pending = match self.options.split {
+            Split::None => self.world.all_reduce(travels)?,
+            _ => self.world.reduce(travels, bucket.owner)?,
+        };
+        self.under_way.push_back(Departed { bucket, pending, wire });
+        if self.options.split == Split::Gradients && self.under_way.len() > UNDER_WAY {
+            self.arrive()?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the bucket that left first.
+    fn arrive(&mut self) -> Result<(), TorchError> {
+        let Some(Departed { bucket, pending, wire }) = self.under_way.pop_front() else { return Ok(()) };
+        pending.wait()?;
+        let own = self.options.split == Split::None || bucket.owner == self.world.rank();
+        let Some(wire) = wire.filter(|_| own) else { return Ok(()) };
+        match self.options.split {
+            Split::Gradients => {
+                let slice = self.flat.size()[0] * self.world.rank() as i64;
+                let mut place = self.flat.f_narrow(0, bucket.start - slice, bucket.length)?;
+                let _ = place.f_add_(&wire)?;
+            }
+            _ => self.flat.f_narrow(0, bucket.start, bucket.length)?.f_copy_(&wire)?,
+        }
+        Ok(())
+    }
+
+    /// After a backward pass: sends what has not left, and takes in all.
+    fn finish(&mut self) -> Result<(), TorchError> {
+        if self.expected.is_none() {
+            self.expected = Some(self.fired.clone());
+        }
+        if self.sends() {
+            while self.next < self.plan.buckets.len() {
+                self.depart()?;
+            }
+            while !self.under_way.is_empty() {
+                self.arrive()?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,331 @@
+//! All processes of a run, seen from one of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tch::{Device, Kind, Tensor};
+
+use super::group::{Group, Operation, Pending};
+use super::heartbeat::Heartbeat;
+use super::store::Store;
+use crate::{TorchError, cuda};
+
+/// Where a process stands among those of its run, and where they meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its number, from 0.
+    pub rank: usize,
+    /// How many there are.
+    pub size: usize,
+    /// Its number among those of its machine.
+    pub local_rank: usize,
+    /// The machine of their store.
+    pub address: String,
+    /// The store's port.
+    pub port: u16,
+    /// Whether the launcher holds the store, as torchrun does; else rank 0 does.
+    pub launcher_holds_store: bool,
+    /// How often the launcher has started the run before this.
+    pub attempt: u64,
+    /// The name of this machine, for messages.
+    pub host: String,
+}
+
+impl Place {
+    fn describe(&self) -> String {
+        format!("rank {} of {} on {}, at {}:{},", self.rank, self.size, self.host, self.address, self.port)
+    }
+}
+
+/// How long to wait for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until all have joined.
+    pub start: Duration,
+    /// In any operation, for the slowest.
+    pub operation: Duration,
+}
+
+/// The processes of a run. All of them call the same operations in the same order.
+#[derive(Clone)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    place: Place,
+    /// The machine of every rank.
+    hosts: Vec<String>,
+    /// Between CPUs.
+    gloo: Group,
+    /// Between GPUs.
+    nccl: Option<Group>,
+    store: Store,
+    heartbeat: Heartbeat,
+}
+
+impl World {
+    /// Joins the other processes of a run; returns when all are there and say the same `identity`: lines that name the program's
+    /// version and everything that all must agree on.
+    ///
+    /// # Errors
+    /// [`TorchError::Join`] if they do not meet in time, naming the ranks that are missing, or two have one rank;
+    /// [`TorchError::Disagreement`] with every line that differs.
+    pub fn join(place: &Place, device: Device, identity: &str, timeouts: Timeouts) -> Result<Self, TorchError> {
+        let failed = |problem: String| TorchError::Join { who: place.describe(), problem };
+        if place.rank >= place.size {
+            return Err(failed(format!("its rank must be below the number of processes, {}", place.size)));
+        }
+        let opens = place.rank == 0 && !place.launcher_holds_store;
+        let connect = || {
+            Store::connect(&place.address, place.port, opens, timeouts.start).map_err(|error| {
+                let what = if opens { "the port cannot be opened" } else { "nobody answers there" };
+                failed(format!("{what} within {} s ({error})", timeouts.start.as_secs_f64()))
+            })
+        };
+        let root = connect()?;
+        let store = root.part(&format!("dim/{}", place.attempt))?;
+        let hosts = handshake(&store, place, identity, timeouts.start)?;
+
+        // A store answers one request of a connection at a time, and the heart must not wait for others.
+        let own = Store::connect(&place.address, place.port, false, timeouts.start)?;
+        let heartbeat = Heartbeat::start(own.part(&format!("dim/{}", place.attempt))?, place.rank)?;
+        let meet = |name: &str, on_gpu| {
+            let part = store.part(name)?;
+            Group::join(&part, on_gpu, (place.rank, place.size), timeouts.operation)
+                .map_err(|error| failed(format!("no {name} group ({error})")))
+        };
+        let gloo = meet("gloo", false)?;
+        let nccl = match device {
+            Device::Cuda(ordinal) => {
+                cuda::set_device(ordinal)?;
+                Some(meet("nccl", true)?)
+            }
+            _ => None,
+        };
+        let inner = Inner { place: place.clone(), hosts, gloo, nccl, store, heartbeat };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The number of this process, from 0.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.inner.place.rank
+    }
+
+    /// How many processes there are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.inner.place.size
+    }
+
+    /// Whether this is the process that speaks and writes for all.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Adds up `tensor` over all processes, in place.
+    ///
+    /// # Errors
+    /// [`TorchError::LostPeer`], here or in [`Pending::wait`]; so for all operations.
+    pub fn all_reduce(&self, tensor: &Tensor) -> Result<Pending, TorchError> {
+        self.start(Operation::AllReduceSum, tensor, None, 0)
+    }
+
+    /// Adds up `tensor` over all processes; the sum is at `root`, and elsewhere `tensor` is of no use any more.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn reduce(&self, tensor: &Tensor, root: usize) -> Result<Pending, TorchError> {
+        self.start(Operation::ReduceSum, tensor, None, root)
+    }
+
+    /// Copies `tensor` from `root` to all, in place.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<Pending, TorchError> {
+        self.start(Operation::Broadcast, tensor, None, root)
+    }
+
+    /// Writes the `part`s of all processes one after the other into `whole`, of which this one's may be a view.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn all_gather(&self, whole: &Tensor, part: &Tensor) -> Result<Pending, TorchError> {
+        self.start(Operation::AllGather, whole, Some(part), 0)
+    }
+
+    /// Adds up `whole` over all processes and writes the sum's part of this rank into `part`.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn reduce_scatter(&self, part: &Tensor, whole: &Tensor) -> Result<Pending, TorchError> {
+        self.start(Operation::ReduceScatterSum, part, Some(whole), 0)
+    }
+
+    /// Sends `tensor` to `to`, which receives it.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn send(&self, tensor: &Tensor, to: usize) -> Result<Pending, TorchError> {
+        self.start(Operation::Send, tensor, None, to)
+    }
+
+    /// Receives into `tensor` what `from` sends.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn receive(&self, tensor: &Tensor, from: usize) -> Result<Pending, TorchError> {
+        self.start(Operation::Receive, tensor, None, from)
+    }
+
+    /// The largest of every number over all processes; waits for them.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn largest(&self, numbers: &[i64]) -> Result<Vec<i64>, TorchError> {
+        let tensor = Tensor::f_from_slice(numbers)?;
+        self.start(Operation::AllReduceMax, &tensor, None, 0)?.wait()?;
+        Ok(Vec::try_from(&tensor)?)
+    }
+
+    /// Every process's numbers, by rank; all have as many. Waits for them.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn gather(&self, numbers: &[i64]) -> Result<Vec<Vec<i64>>, TorchError> {
+        let part = Tensor::f_from_slice(numbers)?;
+        let whole = Tensor::f_zeros([(numbers.len() * self.size()) as i64], (Kind::Int64, Device::Cpu))?;
+        self.all_gather(&whole, &part)?.wait()?;
+        let all: Vec<i64> = Vec::try_from(&whole)?;
+        Ok(all.chunks(numbers.len().max(1)).map(<[i64]>::to_vec).collect())
+    }
+
+    /// Waits until all processes are here.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn barrier(&self) -> Result<(), TorchError> {
+        self.largest(&[0]).map(drop)
+    }
+
+    /// Ends the common work: nobody leaves before all have come here.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn leave(self) -> Result<(), TorchError> {
+        self.barrier()?;
+        if let Some(nccl) = &self.inner.nccl {
+            nccl.leave()?;
+        }
+        // The store closes with rank 0, and the others' groups must be gone by then.
+        self.barrier()?;
+        self.inner.gloo.leave()
+    }
+
+    fn start(
+        &self,
+        operation: Operation,
+        tensor: &Tensor,
+        input: Option<&Tensor>,
+        peer: usize,
+    ) -> Result<Pending, TorchError> {
+        let group = match (tensor.device(), &self.inner.nccl) {
+            (Device::Cuda(_), Some(nccl)) => nccl,
+            (Device::Cpu, _) => &self.inner.gloo,
+            (device, _) => {
+                return Err(TorchError::Argument {
+                    operation: operation.name(),
+                    argument: "tensor",
+                    expected: "on the device that this process joined with, or on the CPU".to_owned(),
+                    got: format!("on {device:?}"),
+                });
+            }
+        };
+        let started = group.start(operation, tensor, input, peer);
+        let work = started.map_err(|error| self.inner.explained(operation.name(), error))?;
+        Ok(Pending { work, operation, world: Arc::clone(&self.inner) })
+    }
+}
+
+impl Inner {
+    /// An error of an operation, with the names of those who are gone.
+    pub(super) fn explained(&self, operation: &'static str, error: TorchError) -> TorchError {
+        let name = |rank: usize| format!("rank {rank} ({})", self.hosts[rank]);
+        let lost = match self.heartbeat.lost(&self.store, self.place.size, opens_store(&self.place), name) {
+            Ok(None) => "all processes are alive; one of them is late, or stopped at another operation".to_owned(),
+            Ok(Some(lost)) => format!("lost {lost}"),
+            Err(_) if self.place.launcher_holds_store => {
+                format!("lost the launcher's store on {}", self.place.address)
+            }
+            Err(_) => format!("lost {}, which held the store", name(0)),
+        };
+        let (rank, host) = (self.place.rank, self.place.host.clone());
+        TorchError::LostPeer { operation, rank, host, lost, message: error.to_string() }
+    }
+}
+
+/// Tells the others who this is, and learns who they are: the machine of every rank.
+fn handshake(store: &Store, place: &Place, identity: &str, patience: Duration) -> Result<Vec<String>, TorchError> {
+    let failed = |problem: String| TorchError::Join { who: place.describe(), problem };
+    let deadline = Instant::now() + patience;
+    let key = |rank: usize| format!("hello/{rank}");
+    if store.add(&format!("seat/{}", place.rank), 1)? > 1 {
+        return Err(failed("another process has this rank".to_owned()));
+    }
+    store.set(&key(place.rank), &format!("{}\nprocesses {}\n{identity}", place.host, place.size))?;
+    let (mut hosts, mut problems) = (Vec::new(), Vec::new());
+    for rank in 0..place.size {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let Ok(theirs) = store.get(&key(rank), left) else {
+            let missing: Vec<String> = (0..place.size)
+                .filter(|&rank| !store.has(&key(rank)).unwrap_or(false))
+                .map(|rank| rank.to_string())
+                .collect();
+            return Err(failed(format!(
+                "after {} s rank {} had not come",
+                patience.as_secs_f64(),
+                missing.join(" and rank ")
+            )));
+        };
+        let (host, theirs) = theirs.split_once('\n').unwrap_or((&theirs, ""));
+        hosts.push(host.to_owned());
+        let ours = format!("processes {}\n{identity}", place.size);
+        problems.extend(
+            different_lines(&ours, theirs)
+                .into_iter()
+                .map(|(ours, theirs)| format!("rank {rank} ({host}) has `{theirs}`, rank {} `{ours}`", place.rank)),
+        );
+        if !problems.is_empty() {
+            break; // who differs in the number of processes would wait for some that never come
+        }
+    }
+    if problems.is_empty() {
+        return Ok(hosts);
+    }
+    // Rank 0 holds the store: the others must have read all they need before it ends.
+    store.add("disagreed", 1)?;
+    while opens_store(place) && store.add("disagreed", 0)? < place.size as i64 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(TorchError::Disagreement { problems })
+}
+
+fn opens_store(place: &Place) -> bool {
+    place.rank == 0 && !place.launcher_holds_store
+}
+
+/// The lines in which two texts differ, in pairs; a missing line is empty.
+fn different_lines<'a>(one: &'a str, other: &'a str) -> Vec<(&'a str, &'a str)> {
+    let (mut ours, mut theirs) = (one.lines(), other.lines());
+    let mut found = Vec::new();
+    loop {
+        match (ours.next(), theirs.next()) {
+            (None, None) => return found,
+            (one, other) if one == other => {}
+            (one, other) => found.push((one.unwrap_or(""), other.unwrap_or(""))),
+        }
+    }
+}

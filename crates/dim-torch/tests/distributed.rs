@@ -1,0 +1,285 @@
+//! Processes that work together, here as threads: each has its own connections, as a process has.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dim_torch::distributed::{Place, Reducer, ReducerOptions, Split, Timeouts, World};
+use dim_torch::{AdamW, AdamWConfig, ParameterSpec, Parameters, TorchError};
+use tch::{Device, Kind, Tensor, no_grad};
+
+const TIMEOUTS: Timeouts = Timeouts { start: Duration::from_secs(20), operation: Duration::from_secs(20) };
+
+fn place(rank: usize, size: usize, port: u16) -> Place {
+    let host = format!("host{rank}");
+    let address = "127.0.0.1".to_owned();
+    Place { rank, size, local_rank: rank, address, port, launcher_holds_store: false, attempt: 0, host }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Runs `work` as each of `size` processes; its results by rank.
+fn together<T: Send>(size: usize, work: impl Fn(World) -> T + Sync) -> Vec<T> {
+    let port = free_port();
+    thread::scope(|scope| {
+        let start = |rank| {
+            let work = &work;
+            scope.spawn(move || {
+                tch::set_num_threads(1);
+                work(World::join(&place(rank, size, port), Device::Cpu, "same", TIMEOUTS).unwrap())
+            })
+        };
+        let threads: Vec<_> = (0..size).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn floats(values: &[f32]) -> Tensor {
+    Tensor::from_slice(values)
+}
+
+fn vec(tensor: &Tensor) -> Vec<f32> {
+    Vec::try_from(tensor).unwrap()
+}
+
+#[test]
+fn operations_do_what_their_names_say() {
+    together(3, |world| {
+        let rank = world.rank() as f32;
+        let sum = floats(&[rank, 10.0]);
+        world.all_reduce(&sum).unwrap().wait().unwrap();
+        assert_eq!(vec(&sum), [3.0, 30.0]);
+
+        let at_root = floats(&[rank + 1.0]);
+        world.reduce(&at_root, 2).unwrap().wait().unwrap();
+        assert!(world.rank() != 2 || vec(&at_root) == [6.0]);
+
+        let copied = floats(&[rank]);
+        world.broadcast(&copied, 1).unwrap().wait().unwrap();
+        assert_eq!(vec(&copied), [1.0]);
+
+        // The part is a view of the whole, as the slice of a flat buffer is.
+        let whole = Tensor::zeros([6], (Kind::Float, Device::Cpu));
+        let part = whole.narrow(0, 2 * world.rank() as i64, 2);
+        let _ = part.shallow_clone().fill_(f64::from(rank) + 1.0);
+        world.all_gather(&whole, &part).unwrap().wait().unwrap();
+        assert_eq!(vec(&whole), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]);
+
+        let mine = floats(&[0.0]);
+        world.reduce_scatter(&mine, &floats(&[rank, 1.0, 2.0])).unwrap().wait().unwrap();
+        assert_eq!(vec(&mine), [[3.0], [3.0], [6.0]][world.rank()]);
+
+        let passed = floats(&[rank]);
+        match world.rank() {
+            0 => world.send(&passed, 2).unwrap().wait().unwrap(),
+            2 => world.receive(&passed, 0).unwrap().wait().unwrap(),
+            _ => {}
+        }
+        assert_eq!(vec(&passed), [[0.0], [1.0], [0.0]][world.rank()]);
+
+        assert_eq!(world.largest(&[world.rank() as i64, -(world.rank() as i64)]).unwrap(), [2, 0]);
+        assert_eq!(world.gather(&[7, world.rank() as i64]).unwrap(), [[7, 0], [7, 1], [7, 2]]);
+        world.leave().unwrap();
+    });
+}
+
+const CONFIG: AdamWConfig =
+    AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01, clip_norm: Some(0.5), ema_decay: 0.9 };
+/// Examples of a step; they divide by 1, 2, 3 and 4.
+const EXAMPLES: i64 = 12;
+
+fn specs() -> Vec<ParameterSpec> {
+    let shapes: [(&str, &[i64]); 5] =
+        [("first", &[5, 7]), ("unused", &[3]), ("shared", &[7, 7]), ("scale", &[1]), ("last", &[7, 30])];
+    shapes.iter().map(|(name, shape)| ParameterSpec::new(*name, shape)).collect()
+}
+
+fn start(parameters: &Parameters) {
+    for (index, (_, leaf)) in parameters.iter().enumerate() {
+        let count = leaf.numel() as i64;
+        let values = (Tensor::arange(count, (Kind::Float, Device::Cpu)) + index as f64).sin() * 0.3;
+        no_grad(|| leaf.shallow_clone().copy_(&values.view_as(leaf)));
+    }
+}
+
+/// The share of some examples in the mean loss of a step; `shared` is used twice.
+fn loss(parameters: &Parameters, step: i64, first: i64, count: i64) -> Tensor {
+    let get = |name| parameters.get(name).unwrap();
+    let index = Tensor::arange(count * 5, (Kind::Float, Device::Cpu)) + (5 * (EXAMPLES * step + first)) as f64;
+    let x = index.cos().view([count, 5]).matmul(&get("first")).tanh();
+    let x = x.matmul(&get("shared")).tanh().matmul(&get("shared")) * get("scale");
+    x.matmul(&get("last")).square().sum(Kind::Float) / EXAMPLES as f64
+}
+
+/// Values, moving average and gradient norms after three steps of one process, without any of this module.
+fn alone() -> (Tensor, Tensor, Vec<f64>) {
+    let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
+    start(&parameters);
+    let mut optimizer = AdamW::new(CONFIG, &parameters);
+    let norms = (0..3).map(|step| {
+        parameters.zero_gradients();
+        loss(&parameters, step, 0, EXAMPLES).backward();
+        optimizer.step(&parameters, 0.05).unwrap().double_value(&[])
+    });
+    let norms = norms.collect();
+    (parameters.values().copy(), optimizer.ema.shallow_clone(), norms)
+}
+
+/// The same of `world`, with two backward passes a step.
+fn divided(world: World, options: ReducerOptions) -> (Tensor, Tensor, Vec<f64>) {
+    let (rank, size) = (world.rank(), world.size());
+    let parts = if options.split == Split::None { 1 } else { size };
+    let flat = options.split != Split::Gradients;
+    let parameters = Parameters::zeros_in_parts(&specs(), Device::Cpu, parts, flat).unwrap().with_bf16_copy();
+    start(&parameters);
+    let copied = parameters.weight("last").unwrap();
+    let _ = copied.computed(Kind::BFloat16).unwrap();
+    let whole = parameters.padded_values().copy();
+    let length = whole.size()[0] / parts as i64;
+    let own = if parts == 1 { 0 } else { rank as i64 * length };
+    let mut optimizer = AdamW::of_slice(CONFIG, &whole.narrow(0, own, length), own);
+    let reducer = Reducer::new(&world, &parameters, options).unwrap();
+    let count = EXAMPLES / size as i64;
+    let half = count / 2;
+    let norms = (0..3).map(|step| {
+        reducer.zero().unwrap();
+        let first = rank as i64 * count;
+        reducer.backward(&loss(&parameters, step, first, half), half == count).unwrap();
+        reducer.backward(&loss(&parameters, step, first + half, count - half), true).unwrap();
+        let norm = match options.split {
+            Split::None => optimizer.step(&parameters, 0.05),
+            _ => optimizer.step_slice(&world, &parameters, &reducer.gradients().unwrap(), 0.05),
+        };
+        // Also where the new values came from other processes.
+        let (copy, expected) = (copied.computed(Kind::BFloat16).unwrap(), copied.leaf().to_kind(Kind::BFloat16));
+        assert!(copy.equal(&expected), "the copy in bf16 is stale after step {step}");
+        norm.unwrap().double_value(&[])
+    });
+    let norms = norms.collect();
+    let ema = whole;
+    if parts == 1 {
+        no_grad(|| ema.shallow_clone().narrow(0, 0, optimizer.ema.size()[0]).copy_(&optimizer.ema));
+    } else {
+        world.all_gather(&ema, &optimizer.ema).unwrap().wait().unwrap();
+    }
+    world.leave().unwrap();
+    (parameters.values().copy(), ema, norms)
+}
+
+fn farthest(one: &Tensor, other: &Tensor) -> f64 {
+    let length = one.size()[0].min(other.size()[0]);
+    (one.narrow(0, 0, length) - other.narrow(0, 0, length)).abs().max().double_value(&[])
+}
+
+#[test]
+fn any_number_of_processes_and_any_split_take_the_steps_of_one() {
+    let (values, ema, norms) = alone();
+    for split in [Split::None, Split::Optimizer, Split::Gradients] {
+        for (size, bucket_bytes) in [(1, 1 << 20), (2, 1000), (3, 256), (4, 1 << 20)] {
+            let options = ReducerOptions { bucket_bytes, bf16: false, split };
+            let results = together(size, |world| divided(world, options));
+            for (theirs, their_ema, their_norms) in &results {
+                let apart = (farthest(&values, theirs), farthest(&ema, their_ema));
+                assert!(apart.0 < 2e-6 && apart.1 < 2e-6, "{split:?} {size}: {apart:?}");
+                for (norm, theirs) in norms.iter().zip(their_norms) {
+                    assert!((norm - theirs).abs() < 1e-5 * norm, "{split:?} {size}: {norm} {theirs}");
+                }
+                assert!(theirs.equal(&results[0].0), "{split:?} {size}: ranks differ");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_in_bf16_are_right_to_its_rounding() {
+    // Both shares are rounded, and their sum is: each by at most 2^-9.
+    let tolerance = 3.0 * 2_f64.powi(-9);
+    let (_, _, norms) = alone();
+    for split in [Split::None, Split::Gradients] {
+        let options = ReducerOptions { bucket_bytes: 300, bf16: true, split };
+        for (_, _, theirs) in together(2, |world| divided(world, options)) {
+            assert!((norms[0] - theirs[0]).abs() < tolerance * norms[0], "{norms:?} {theirs:?}");
+            assert_ne!(norms[0], theirs[0], "nothing was rounded");
+        }
+    }
+}
+
+#[test]
+fn nobody_at_the_address_is_told_in_time() {
+    let begun = Instant::now();
+    let timeouts = Timeouts { start: Duration::from_secs(1), ..TIMEOUTS };
+    let error = World::join(&place(1, 2, free_port()), Device::Cpu, "", timeouts).err().unwrap().to_string();
+    assert!(
+        error.contains("rank 1 of 2 on host1, at 127.0.0.1:") && error.contains("nobody answers there within 1 s"),
+        "{error}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+/// The errors of processes that cannot start together.
+fn refusals(seats: &[(usize, usize, &'static str)], seconds: u64) -> Vec<String> {
+    let port = free_port();
+    let timeouts = Timeouts { start: Duration::from_secs(seconds), ..TIMEOUTS };
+    thread::scope(|scope| {
+        let start = |&(rank, size, identity): &(usize, usize, &'static str)| {
+            scope.spawn(move || World::join(&place(rank, size, port), Device::Cpu, identity, timeouts).err())
+        };
+        let threads: Vec<_> = seats.iter().map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap().unwrap().to_string()).collect()
+    })
+}
+
+#[test]
+fn processes_that_never_come_are_named() {
+    for error in refusals(&[(0, 4, "version 1"), (2, 4, "version 1")], 1) {
+        assert!(error.contains("after 1 s rank 1 and rank 3 had not come"), "{error}");
+    }
+}
+
+#[test]
+fn another_program_or_number_of_processes_is_told_on_both_sides() {
+    let errors = refusals(&[(0, 2, "version 1"), (1, 2, "version 2")], 10);
+    assert!(errors[0].contains("rank 1 (host1) has `version 2`, rank 0 `version 1`"), "{}", errors[0]);
+    assert!(errors[1].contains("rank 0 (host0) has `version 1`, rank 1 `version 2`"), "{}", errors[1]);
+
+    let errors = refusals(&[(0, 2, "version 1"), (1, 4, "version 1")], 10);
+    assert!(errors[0].contains("rank 1 (host1) has `processes 4`, rank 0 `processes 2`"), "{}", errors[0]);
+    assert!(errors[1].contains("rank 0 (host0) has `processes 2`, rank 1 `processes 4`"), "{}", errors[1]);
+}
+
+#[test]
+fn a_rank_outside_the_run_is_refused() {
+    let error = World::join(&place(2, 2, 1), Device::Cpu, "", TIMEOUTS).err().unwrap().to_string();
+    assert!(error.contains("its rank must be below the number of processes, 2"), "{error}");
+}
+
+#[test]
+fn a_process_that_is_gone_is_named_with_its_machine() {
+    let port = free_port();
+    let timeouts = Timeouts { operation: Duration::from_secs(1), ..TIMEOUTS };
+    let errors: Vec<Option<TorchError>> = thread::scope(|scope| {
+        let start = |rank| {
+            scope.spawn(move || {
+                let world = World::join(&place(rank, 3, port), Device::Cpu, "", timeouts).unwrap();
+                if rank == 1 {
+                    return None; // its heart stops with it
+                }
+                let error = world.barrier().err();
+                // The store must not end before the other has asked it.
+                thread::sleep(Duration::from_secs(1));
+                error
+            })
+        };
+        let threads: Vec<_> = (0..3).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for rank in [0, 2] {
+        let error = errors[rank].as_ref().unwrap().to_string();
+        let expected = format!("all_reduce failed on rank {rank} (host{rank}): lost rank 1 (host1)");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}

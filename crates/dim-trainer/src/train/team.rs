@@ -1,0 +1,108 @@
+//! The processes that train together, and the gradient that they add up. A process that is alone has no team, and pays for none.
+
+use dim_torch::distributed::{self, Reducer, ReducerOptions, World};
+use dim_torch::{AdamW, Parameters};
+use tch::{Kind, Tensor};
+
+use crate::config::{Distributed, ReduceIn, Split};
+use crate::error::TrainerError;
+
+/// This process and the others of its run.
+pub struct Team {
+    world: World,
+    reducer: Reducer,
+    split: Split,
+}
+
+impl Team {
+    /// Binds the parameters' gradients to those of the others.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`].
+    pub fn new(world: World, parameters: &Parameters, config: &Distributed) -> Result<Self, TrainerError> {
+        let options = ReducerOptions {
+            bucket_bytes: (config.bucket_mb * 1e6) as usize,
+            bf16: config.reduce_in == ReduceIn::Bf16,
+            split: match config.split {
+                Split::None => distributed::Split::None,
+                Split::Optimizer => distributed::Split::Optimizer,
+                Split::Gradients => distributed::Split::Gradients,
+            },
+        };
+        let reducer = Reducer::new(&world, parameters, options)?;
+        Ok(Self { world, reducer, split: config.split })
+    }
+
+    /// All processes.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Whether each process has but a slice of the optimiser's state.
+    pub fn splits_state(&self) -> bool {
+        self.split != Split::None
+    }
+
+    /// A step of the optimiser, with the gradients that were added up. Returns their norm.
+    pub(super) fn step(&self, optimizer: &mut AdamW, parameters: &Parameters, lr: f64) -> Result<Tensor, TrainerError> {
+        Ok(match self.split {
+            Split::None => optimizer.step(parameters, lr)?,
+            Split::Optimizer | Split::Gradients => {
+                optimizer.step_slice(&self.world, parameters, &self.reducer.gradients()?, lr)?
+            }
+        })
+    }
+
+    /// All of what each process has a slice of, as long as the parameters' values.
+    pub(super) fn whole(&self, parameters: &Parameters, slice: &Tensor) -> Result<Tensor, TrainerError> {
+        let whole = parameters.padded_values().f_zeros_like()?;
+        self.world.all_gather(&whole, slice)?.wait()?;
+        Ok(whole.f_narrow(0, 0, parameters.values().size()[0])?)
+    }
+}
+
+/// What takes in the gradient of one optimiser step, piece by piece: the parameters' buffer, of one process or of all.
+pub struct GradientSum<'a> {
+    parameters: &'a Parameters,
+    team: Option<&'a Team>,
+    images: usize,
+}
+
+impl<'a> GradientSum<'a> {
+    /// A sum that is zero, of a step over `images` images, those of other processes included.
+    ///
+    /// # Errors
+    /// [`TrainerError::Torch`].
+    pub fn zero(parameters: &'a Parameters, team: Option<&'a Team>, images: usize) -> Result<Self, TrainerError> {
+        match team {
+            Some(team) => team.reducer.zero()?,
+            None => parameters.zero_gradients(),
+        }
+        Ok(Self { parameters, team, images })
+    }
+
+    /// Adds the gradients of this process's `images` images of the step, in pieces of at most `micro_batch_size`: `loss(start, count)` is the
+    /// mean loss of `count` images from number `start` on, 0-dim. Returns this process's share of the step's mean loss, on the device.
+    ///
+    /// # Errors
+    /// What `loss` returns; [`TrainerError::Torch`].
+    pub fn add(
+        &self,
+        images: i64,
+        micro_batch_size: usize,
+        mut loss: impl FnMut(i64, i64) -> Result<Tensor, TrainerError>,
+    ) -> Result<Tensor, TrainerError> {
+        let micro = (micro_batch_size as i64).clamp(1, images.max(1));
+        let mut total = Tensor::f_zeros([], (Kind::Float, self.parameters.device()))?;
+        for start in (0..images).step_by(micro as usize) {
+            let piece = micro.min(images - start);
+            let share = loss(start, piece)?.f_mul_scalar(piece as f64 / self.images as f64)?;
+            match self.team {
+                Some(team) => team.reducer.backward(&share, start + piece == images)?,
+                None => share.f_backward()?,
+            }
+            total = total.f_add(&share.f_detach()?)?;
+        }
+        Ok(total)
+    }
+}
