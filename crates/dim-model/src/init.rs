@@ -12,6 +12,8 @@ use crate::ModelError;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Init {
     Constant(f64),
+    /// 1 in the middle of every odd-sided square of the last two dimensions, else 0: a convolution that changes nothing.
+    Centre,
     /// Uniform in ± this.
     Uniform(f64),
     /// Normal with this standard deviation.
@@ -53,6 +55,11 @@ pub(crate) fn draw(init: Init, spec: &ParameterSpec, seed: u64) -> Vec<f32> {
     };
     let values: Vec<f64> = match init {
         Init::Constant(value) => vec![value; elements],
+        Init::Centre => {
+            let square: i64 = spec.shape.iter().rev().take(2).product();
+            let square = usize::try_from(square).unwrap_or(1).max(1);
+            (0..elements).map(|index| f64::from(u8::from(index % square == square / 2))).collect()
+        }
         Init::Uniform(bound) => uniform(-bound, bound, &mut rng),
         Init::Normal(deviation) => (0..elements)
             .map(|_| <StandardNormal as Distribution<f64>>::sample(&StandardNormal, &mut rng) * deviation)

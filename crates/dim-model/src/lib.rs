@@ -35,7 +35,9 @@ pub mod weights;
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Moments, Tiling};
 pub use backbone::{Backbone, BackboneConfig};
 pub use cost::Cost;
-pub use dim::{Dim, DimConfig, ForwardOptions, LongSkip, Padding, ScanDirection, SkipTuning, directions};
+pub use dim::{
+    Dim, DimConfig, ForwardOptions, Initialisation, LongSkip, Padding, ScanDirection, SkipTuning, directions,
+};
 pub use dit::{Dit, DitConfig};
 pub use error::{ConfigError, ModelError};
 pub use grid::Grid;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{DimConfig, LongSkip, Padding};
+use super::{DimConfig, Initialisation, LongSkip, Padding, ScanDirection};
 use crate::ConfigError;
 
 impl DimConfig {
@@ -36,6 +36,9 @@ impl DimConfig {
             d_conv: size("mamba_d_conv"),
             expand: size("mamba_expand"),
             long_skip: None,
+            scan_directions: ScanDirection::ALL.len(),
+            local_convolution: true,
+            initialisation: Initialisation::Published,
         };
         let padding = match config.pointer("/pad_token_schedules/1").and_then(Value::as_str) {
             Some("lateral") => Padding::Lateral,

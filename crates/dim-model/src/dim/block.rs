@@ -28,13 +28,14 @@ impl Block {
     /// Block `index` of the network.
     pub(crate) fn new(parameters: &Parameters, config: &DimConfig, index: usize) -> Result<Self, TorchError> {
         let name = format!("blocks.{index}");
-        let join = if index < config.first_decoder_block() {
-            None
-        } else {
-            Some(match config.long_skip() {
-                LongSkip::OneLinear => Join::one(parameters, &format!("{name}.long_skip"))?,
-                LongSkip::TwoLinears => Join::two(parameters, &format!("{name}.long_skip"))?,
-            })
+        let join = match config.long_skip() {
+            LongSkip::OneLinear if index >= config.first_decoder_block() => {
+                Some(Join::one(parameters, &format!("{name}.long_skip"))?)
+            }
+            LongSkip::TwoLinears if index >= config.first_decoder_block() => {
+                Some(Join::two(parameters, &format!("{name}.long_skip"))?)
+            }
+            _ => None,
         };
         Ok(Self {
             join,

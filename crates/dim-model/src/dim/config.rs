@@ -21,6 +21,19 @@ pub enum Padding {
     Lateral,
     /// The tokens cycle along the bottom rows, one row continuing the last (`rho_pad`, 512 px and up).
     Rho,
+    /// No padding tokens, and none in the parameters: to measure what they are worth.
+    None,
+}
+
+impl Padding {
+    /// Tokens added to every row, and rows added below.
+    #[must_use]
+    pub(crate) const fn width(self) -> usize {
+        match self {
+            Self::Lateral | Self::Rho => PADDING,
+            Self::None => 0,
+        }
+    }
 }
 
 /// How a decoder block joins the stream with its long skip.
@@ -31,6 +44,19 @@ pub enum LongSkip {
     OneLinear,
     /// A linear map each, added.
     TwoLinears,
+    /// No long skips: the stream goes on as it is.
+    None,
+}
+
+/// How fresh weights are drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initialisation {
+    /// As the authors' code draws them.
+    #[default]
+    Published,
+    /// The same, but the local convolutions begin as the identity, and what conditions do to a block as nothing at all.
+    Identity,
 }
 
 /// The sizes of a DiM.
@@ -64,6 +90,15 @@ pub struct DimConfig {
     /// Form of the long skips; by default as the authors do: one linear map up to width 512, two above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub long_skip: Option<LongSkip>,
+    /// How many of [`super::ScanDirection::ALL`] the blocks take turns in: 1, 2 or 4.
+    #[serde(default = "default_scan_directions", skip_serializing_if = "is_default_scan_directions")]
+    pub scan_directions: usize,
+    /// Whether a depthwise 3 × 3 convolution comes before and after the blocks.
+    #[serde(default = "default_local_convolution", skip_serializing_if = "is_default_local_convolution")]
+    pub local_convolution: bool,
+    /// How fresh weights are drawn; a network that is loaded does not depend on it.
+    #[serde(default, skip_serializing_if = "is_published")]
+    pub initialisation: Initialisation,
 }
 
 /// Makes a preset's configuration.
@@ -79,6 +114,30 @@ const fn default_d_conv() -> usize {
 
 const fn default_expand() -> usize {
     2
+}
+
+const fn default_scan_directions() -> usize {
+    4
+}
+
+const fn default_local_convolution() -> bool {
+    true
+}
+
+// What serde asks before it leaves a field out: it hands over references.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_default_scan_directions(directions: &usize) -> bool {
+    *directions == default_scan_directions()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_default_local_convolution(convolution: &bool) -> bool {
+    *convolution == default_local_convolution()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_published(initialisation: &Initialisation) -> bool {
+    *initialisation == Initialisation::Published
 }
 
 impl DimConfig {
@@ -147,6 +206,9 @@ impl DimConfig {
             d_conv: default_d_conv(),
             expand: default_expand(),
             long_skip: None,
+            scan_directions: default_scan_directions(),
+            local_convolution: default_local_convolution(),
+            initialisation: Initialisation::Published,
         }
     }
 
@@ -184,10 +246,13 @@ impl DimConfig {
         self.classes
     }
 
-    /// Index of the first block that takes a long skip.
+    /// Index of the first block that takes a long skip; `depth` where none does.
     #[must_use]
     pub fn first_decoder_block(&self) -> usize {
-        self.depth - (self.depth - 1) / 2
+        match self.long_skip() {
+            LongSkip::None => self.depth,
+            LongSkip::OneLinear | LongSkip::TwoLinears => self.depth - (self.depth - 1) / 2,
+        }
     }
 
     /// The patch grid of an input of these sides.
@@ -216,6 +281,9 @@ impl DimConfig {
                 self.depth
             )
         });
+        checks.require([1, 2, 4].contains(&self.scan_directions), || {
+            format!("`scan_directions` must be 1, 2 or 4, got {}", self.scan_directions)
+        });
         checks.into_result()
     }
 }
@@ -238,6 +306,8 @@ mod tests {
         let config = DimConfig { image_size: 9, depth: 4, d_state: 0, d_model: 33, ..DimConfig::tiny() };
         let error = config.check().expect_err("four problems");
         assert_eq!(error.problems.len(), 4, "{error}");
+        let error = DimConfig { scan_directions: 3, ..DimConfig::tiny() }.check().expect_err("no three directions");
+        assert_eq!(error.problems, ["`scan_directions` must be 1, 2 or 4, got 3"]);
         assert!(error.to_string().contains("multiple of `patch_size` = 2, got 9"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use crate::{Cost, grid::Grid};
 /// Multiply-accumulates of one image of `grid` patches.
 pub(super) fn cost(config: &DimConfig, grid: Grid) -> Cost {
     let (d, e, n, r) = (config.d_model, config.d_inner(), config.d_state, config.dt_rank());
-    let tokens = grid.tokens();
+    let tokens = grid.tokens(config.padding);
     let block = d * 2 * e + e * (r + 2 * n) + r * e + e * d;
     let skips = config.depth - config.first_decoder_block();
     let patch = config.patch_size * config.patch_size * config.in_channels;

@@ -2,7 +2,7 @@
 
 use dim_torch::ParameterSpec;
 
-use super::config::DimConfig;
+use super::config::{DimConfig, Initialisation};
 use crate::init::{Init, fan_in};
 
 /// Standard deviation of embeddings and learned tokens.
@@ -12,6 +12,11 @@ const EMBEDDING_DEVIATION: f64 = 0.02;
 /// How the authors draw the parameter `spec`.
 pub(super) fn rule(spec: &ParameterSpec, config: &DimConfig) -> Init {
     let d_inner = config.d_inner() as f64;
+    if config.initialisation == Initialisation::Identity
+        && let Some(init) = identity(last_part(&spec.name))
+    {
+        return init;
+    }
     match last_part(&spec.name) {
         "position_table" => Init::Constant(0.0),
         "modulation_table" => Init::Normal((config.d_model as f64).powf(-0.5)),
@@ -38,6 +43,16 @@ pub(super) fn rule(spec: &ParameterSpec, config: &DimConfig) -> Init {
         name if name.ends_with(".bias") => Init::Constant(0.0),
         // PyTorch's default for a linear map or a convolution.
         _ => Init::Uniform(fan_in(spec).powf(-0.5)),
+    }
+}
+
+/// What a parameter is in a network that begins with local convolutions and conditions that change nothing.
+fn identity(name: &str) -> Option<Init> {
+    match name {
+        "local_conv_in.weight" | "local_conv_out.weight" => Some(Init::Centre),
+        "local_conv_in.bias" | "local_conv_out.bias" => Some(Init::Constant(0.0)),
+        "modulation_table" | "modulation.weight" | "output.modulation.weight" => Some(Init::Constant(0.0)),
+        _ => None,
     }
 }
 

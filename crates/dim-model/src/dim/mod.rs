@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use dim_torch::{ParameterSpec, Parameters, TokenMap, TorchError, ops::MambaKeeps};
 use tch::{Kind, Tensor};
 
-pub use config::{DimConfig, LongSkip, Padding};
+pub use config::{DimConfig, Initialisation, LongSkip, Padding};
 pub(crate) use embedding::TimeFeatures;
 pub use scan_order::{ScanDirection, directions};
 pub use skip_tuning::SkipTuning;
@@ -50,11 +50,11 @@ pub struct Dim {
     conditioning: Conditioning,
     position_table: PositionTable,
     sequencer: Sequencer,
-    local_conv_in: LocalConv,
+    local_conv_in: Option<LocalConv>,
     blocks: Vec<Segment<Block>>,
     modulation_tables: Vec<Tensor>,
     directions: Vec<ScanDirection>,
-    local_conv_out: LocalConv,
+    local_conv_out: Option<LocalConv>,
     norm_out: Norm,
     output_modulation: Linear,
     output_proj: Linear,
@@ -69,6 +69,7 @@ impl Dim {
     /// An invalid configuration, or a parameter that is missing.
     pub fn new(config: DimConfig, parameters: Parameters) -> Result<Self, ModelError> {
         config.check()?;
+        let local_conv = |name| config.local_convolution.then(|| LocalConv::new(&parameters, name)).transpose();
         let blocks = (0..config.depth)
             .map(|index| Ok(Segment::new(Block::new(&parameters, &config, index)?)))
             .collect::<Result<_, TorchError>>()?;
@@ -79,13 +80,13 @@ impl Dim {
             conditioning: Conditioning::new(&parameters)?,
             position_table: PositionTable::new(&parameters, &config)?,
             sequencer: Sequencer::new(&parameters, &config)?,
-            local_conv_in: LocalConv::new(&parameters, "local_conv_in")?,
+            local_conv_in: local_conv("local_conv_in")?,
             blocks,
             modulation_tables: (0..config.depth)
                 .map(|index| parameters.get(&format!("blocks.{index}.modulation_table")))
                 .collect::<Result<_, _>>()?,
-            directions: directions(config.depth),
-            local_conv_out: LocalConv::new(&parameters, "local_conv_out")?,
+            directions: directions(config.depth, config.scan_directions),
+            local_conv_out: local_conv("local_conv_out")?,
             norm_out: Norm::rms(&parameters, "norm_out")?,
             output_modulation: Linear::new(&parameters, "output.modulation")?,
             output_proj: Linear::new(&parameters, "output.proj")?,
@@ -155,13 +156,14 @@ impl Dim {
         let tokens = Tensor::f_cat(&[condition_tokens, patches], 1)?.f_add(&self.position_table.rows(grid)?)?;
         observe.see(|| "tokens".into(), &tokens);
         let patches = tokens.f_narrow(1, 2, rows * columns)?.f_unflatten(1, [rows, columns])?;
-        let patches = self.local_conv_in.forward(&patches)?;
+        let patches = with_local_conv(self.local_conv_in.as_ref(), patches)?;
         let sequence = self.sequencer.assemble(&tokens.f_narrow(1, 0, 2)?, &patches, grid)?;
         observe.see(|| "sequence".into(), &sequence);
 
         let stream = self.run_blocks(sequence, &condition.modulation, grid, options, observe)?;
 
-        let patches = self.local_conv_out.forward(&patches_of(&stream, grid)?)?.f_flatten(1, 2)?;
+        let patches = patches_of(&stream, grid, self.config.padding)?;
+        let patches = with_local_conv(self.local_conv_out.as_ref(), patches)?.f_flatten(1, 2)?;
         observe.see(|| "local_conv_out".into(), &patches);
         if observe.looks() {
             observe.see(|| "norm_out".into(), &self.norm_out.forward(&patches)?);
@@ -211,7 +213,7 @@ impl Dim {
             }
             let (entered, left) = self.run_block(block, &stream, modulation, &maps[*direction as usize], observe)?;
             // What enters a block is what the one before it has put out; the first block's output is no skip.
-            if (2..first_decoder_block).contains(&index) {
+            if first_decoder_block < self.config.depth && (2..first_decoder_block).contains(&index) {
                 skips.push(entered);
             }
             stream = left;
@@ -251,11 +253,18 @@ impl Dim {
         match &*cached {
             Some((known, maps)) if *known == grid => maps.clone(),
             _ => {
-                let maps = ScanDirection::ALL.map(|direction| direction.token_map(grid));
+                let maps = ScanDirection::ALL.map(|direction| direction.token_map(grid, self.config.padding));
                 *cached = Some((grid, maps.clone()));
                 maps
             }
         }
+    }
+}
+
+fn with_local_conv(convolution: Option<&LocalConv>, patches: Tensor) -> Result<Tensor, TorchError> {
+    match convolution {
+        Some(convolution) => convolution.forward(&patches),
+        None => Ok(patches),
     }
 }
 
@@ -320,7 +329,7 @@ impl BackboneConfig for DimConfig {
     }
 
     fn tokens(&self, height: usize, width: usize) -> usize {
-        self.grid(height, width).tokens()
+        self.grid(height, width).tokens(self.padding)
     }
 
     fn cost(&self, height: usize, width: usize) -> Cost {

@@ -2,20 +2,20 @@
 
 use dim_torch::TokenMap;
 
-use super::config::{PADDING, PREFIX};
+use super::config::{PREFIX, Padding};
 use crate::grid::Grid;
 
 impl Grid {
     /// The grid with DiM's padding tokens at the right and below.
     #[must_use]
-    pub fn padded(self) -> Self {
-        Self { rows: self.rows + PADDING, columns: self.columns + PADDING }
+    pub fn padded(self, padding: Padding) -> Self {
+        Self { rows: self.rows + padding.width(), columns: self.columns + padding.width() }
     }
 
     /// Tokens of DiM's whole sequence: prefix and padded grid.
     #[must_use]
-    pub fn tokens(self) -> usize {
-        PREFIX + self.padded().patches()
+    pub fn tokens(self, padding: Padding) -> usize {
+        PREFIX + self.padded(padding).patches()
     }
 }
 
@@ -40,8 +40,8 @@ impl ScanDirection {
 
     /// Which canonical token each step of the scan reads and writes, for a grid of patches (without its pads).
     #[must_use]
-    pub fn token_map(self, grid: Grid) -> TokenMap {
-        let Grid { rows, columns } = grid.padded();
+    pub fn token_map(self, grid: Grid, padding: Padding) -> TokenMap {
+        let Grid { rows, columns } = grid.padded(padding);
         let by_column = || (0..columns).flat_map(move |column| (0..rows).map(move |row| row * columns + column));
         let cells: Vec<usize> = match self {
             RowMajor => (0..rows * columns).collect(),
@@ -59,11 +59,11 @@ impl ScanDirection {
     }
 }
 
-/// The direction of each of `depth` blocks: the encoder takes turns, the decoder mirrors it.
+/// The direction of each of `depth` blocks: the encoder takes turns in the first `count` of all directions, the decoder mirrors it.
 #[must_use]
-pub fn directions(depth: usize) -> Vec<ScanDirection> {
+pub fn directions(depth: usize, count: usize) -> Vec<ScanDirection> {
     let first_decoder_block = depth - (depth - 1) / 2;
-    let turn = |block: usize| ScanDirection::ALL[block % ScanDirection::ALL.len()];
+    let turn = |block: usize| ScanDirection::ALL[block % count.clamp(1, ScanDirection::ALL.len())];
     (0..depth).map(|block| turn(if block < first_decoder_block { block } else { depth - 1 - block })).collect()
 }
 
@@ -75,9 +75,9 @@ mod tests {
 
     #[test]
     fn tiny_depths_follow_the_published_chains() {
-        assert_eq!(directions(5), [RowMajor, RowMajorReversed, ColumnMajor, RowMajorReversed, RowMajor]);
+        assert_eq!(directions(5, 4), [RowMajor, RowMajorReversed, ColumnMajor, RowMajorReversed, RowMajor]);
         assert_eq!(
-            directions(9),
+            directions(9, 4),
             [
                 RowMajor,
                 RowMajorReversed,
@@ -93,17 +93,25 @@ mod tests {
     }
 
     #[test]
+    fn fewer_directions_are_the_first_ones() {
+        assert_eq!(directions(5, 1), [RowMajor; 5]);
+        assert_eq!(directions(5, 2), [RowMajor, RowMajorReversed, RowMajor, RowMajorReversed, RowMajor]);
+    }
+
+    #[test]
     fn column_major_walks_down_first() {
-        let map = ColumnMajor.token_map(Grid { rows: 1, columns: 2 });
+        let map = ColumnMajor.token_map(Grid { rows: 2, columns: 2 }, Padding::None);
+        assert_eq!(map.as_slice(), [0, 1, 2, 3, 4, 5, 7, 6, 8]);
+        let map = ColumnMajor.token_map(Grid { rows: 1, columns: 2 }, Padding::Lateral);
         // Padded to 4 rows of 5; the first column is cells 0, 5, 10, 15.
         assert_eq!(map.as_slice()[..10], [0, 1, 2, 3, 4, 5, 10, 15, 20, 6]);
     }
 
     proptest! {
         #[test]
-        fn decoder_mirrors_encoder_and_ends_row_major(half in 1_usize..40) {
+        fn decoder_mirrors_encoder_and_ends_row_major(half in 1_usize..40, count in 1_usize..=4) {
             let depth = 2 * half + 1;
-            let directions = directions(depth);
+            let directions = directions(depth, count);
             prop_assert_eq!(directions[0], RowMajor);
             prop_assert_eq!(directions[depth - 1], RowMajor);
             // Block mid + k enters with the order that block mid − 1 − k left: their skips line up.
@@ -113,10 +121,14 @@ mod tests {
         }
 
         #[test]
-        fn token_maps_are_bijections_that_keep_the_prefix(rows in 1_usize..20, columns in 1_usize..20) {
+        fn token_maps_are_bijections_that_keep_the_prefix(
+            rows in 1_usize..20,
+            columns in 1_usize..20,
+            padding in prop::sample::select(vec![Padding::Lateral, Padding::None]),
+        ) {
             let grid = Grid { rows, columns };
             for direction in ScanDirection::ALL {
-                let map = direction.token_map(grid);
+                let map = direction.token_map(grid, padding);
                 let mut seen: Vec<u32> = map.as_slice().to_vec();
                 prop_assert_eq!(&seen[..PREFIX], &[0, 1, 2, 3, 4]);
                 seen.sort_unstable();
@@ -128,9 +140,9 @@ mod tests {
         fn reversed_directions_are_reverses(rows in 1_usize..12, columns in 1_usize..12) {
             let grid = Grid { rows, columns };
             for (forward, backward) in [(RowMajor, RowMajorReversed), (ColumnMajor, ColumnMajorReversed)] {
-                let mut cells = forward.token_map(grid).as_slice()[PREFIX..].to_vec();
+                let mut cells = forward.token_map(grid, Padding::Rho).as_slice()[PREFIX..].to_vec();
                 cells.reverse();
-                let backward = backward.token_map(grid);
+                let backward = backward.token_map(grid, Padding::Rho);
                 prop_assert_eq!(&cells[..], &backward.as_slice()[PREFIX..]);
             }
         }

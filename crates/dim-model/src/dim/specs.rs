@@ -2,7 +2,7 @@
 
 use dim_torch::ParameterSpec;
 
-use super::config::{DimConfig, LongSkip, PADDING, SEPARATORS};
+use super::config::{DimConfig, LongSkip, PADDING, Padding, SEPARATORS};
 use crate::specs::Specs;
 
 /// Frequencies of the sinusoid that feeds the time embedding, sines and cosines counted.
@@ -27,10 +27,14 @@ pub(super) fn parameter_specs(config: &DimConfig) -> Vec<ParameterSpec> {
     specs.push_linear("modulation", 3 * d, d);
     specs.push("class_embed.token", &[labels, d]);
     specs.push("separator_tokens", &[SEPARATORS, d]);
-    specs.push("padding_tokens", &[PADDING, d]);
-    for convolution in ["local_conv_in", "local_conv_out"] {
-        specs.push(&format!("{convolution}.weight"), &[d, 3, 3]);
-        specs.push(&format!("{convolution}.bias"), &[d]);
+    if config.padding != Padding::None {
+        specs.push("padding_tokens", &[PADDING, d]);
+    }
+    if config.local_convolution {
+        for convolution in ["local_conv_in", "local_conv_out"] {
+            specs.push(&format!("{convolution}.weight"), &[d, 3, 3]);
+            specs.push(&format!("{convolution}.bias"), &[d]);
+        }
     }
     specs.push_linear("output.proj", patch, d);
     specs.push_linear("output.modulation", 2 * d, d);
@@ -59,6 +63,7 @@ fn push_block(config: &DimConfig, specs: &mut Specs, block: usize) {
                 specs.push_linear(&format!("{prefix}.long_skip.state"), d, d);
                 specs.push_linear(&format!("{prefix}.long_skip.skip"), d, d);
             }
+            LongSkip::None => {}
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::grid::Grid;
 /// Builds the sequence: condition tokens, separators, padded grid in raster order.
 pub(crate) struct Sequencer {
     separator_tokens: Tensor,
-    padding_tokens: Tensor,
+    /// None without padding.
+    padding_tokens: Option<Tensor>,
     padding: Padding,
     /// Which padding token stands where below the grid seen last: made on the host, where a GPU should not wait for it.
     turns: Mutex<Option<(Grid, Tensor)>>,
@@ -21,7 +22,7 @@ impl Sequencer {
     pub(crate) fn new(parameters: &Parameters, config: &DimConfig) -> Result<Self, TorchError> {
         Ok(Self {
             separator_tokens: parameters.get("separator_tokens")?,
-            padding_tokens: parameters.get("padding_tokens")?,
+            padding_tokens: (config.padding != Padding::None).then(|| parameters.get("padding_tokens")).transpose()?,
             padding: config.padding,
             turns: Mutex::new(None),
         })
@@ -29,38 +30,41 @@ impl Sequencer {
 
     /// `conditions`: `[batch, 2, d_model]`, `patches`: `[batch, rows, columns, d_model]` → `[batch, token, d_model]`.
     pub(crate) fn assemble(&self, conditions: &Tensor, patches: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
-        let (batch, width) = (conditions.size()[0], conditions.size()[2]);
-        let (rows, columns) = grid.sizes();
-        let padding = PADDING as i64;
-        let right = self.padding_tokens.f_view([1, 1, padding, width])?.f_expand([batch, rows, -1, -1], false)?;
-        let below = self.below(grid)?.f_expand([batch, -1, -1, -1], false)?;
-        let upper = Tensor::f_cat(&[patches, &right], 2)?;
-        let padded = Tensor::f_cat(&[upper, below], 1)?;
-        let padded = padded.f_view([batch, (rows + padding) * (columns + padding), width])?;
+        let batch = conditions.size()[0];
+        let padded = match &self.padding_tokens {
+            Some(tokens) => self.padded(tokens, patches, grid)?,
+            None => patches.f_flatten(1, 2)?,
+        };
         let separators = self.separator_tokens.f_unsqueeze(0)?.f_expand([batch, -1, -1], false)?;
         Ok(Tensor::f_cat(&[conditions, &separators, &padded], 1)?)
     }
 
+    /// `patches` with padding `tokens`, `[3, d_model]`, at the right and below, `[batch, token, d_model]`.
+    fn padded(&self, tokens: &Tensor, patches: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
+        let (batch, width) = (patches.size()[0], patches.size()[3]);
+        let (rows, columns) = grid.sizes();
+        let padding = PADDING as i64;
+        let right = tokens.f_view([1, 1, padding, width])?.f_expand([batch, rows, -1, -1], false)?;
+        let below = self.below(tokens, grid)?.f_expand([batch, -1, -1, -1], false)?;
+        let upper = Tensor::f_cat(&[patches, &right], 2)?;
+        Ok(Tensor::f_cat(&[upper, below], 1)?.f_view([batch, (rows + padding) * (columns + padding), width])?)
+    }
+
     /// The padding rows below the grid, `[1, 3, columns + 3, d_model]`.
-    fn below(&self, grid: Grid) -> Result<Tensor, TorchError> {
-        let width = self.padding_tokens.size()[1];
+    fn below(&self, tokens: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
+        let width = tokens.size()[1];
         let (_, columns) = grid.sizes();
         let padding = PADDING as i64;
-        Ok(match self.padding {
-            Padding::Lateral => {
-                self.padding_tokens.f_view([1, padding, 1, width])?.f_expand([-1, -1, columns + padding, -1], false)?
-            }
-            Padding::Rho => {
-                let turns = self.turns(grid)?;
-                self.padding_tokens.f_index_select(0, &turns)?.f_view([1, padding, columns + padding, width])?
-            }
+        Ok(if self.padding == Padding::Rho {
+            let turns = self.turns(tokens, grid)?;
+            tokens.f_index_select(0, &turns)?.f_view([1, padding, columns + padding, width])?
+        } else {
+            tokens.f_view([1, padding, 1, width])?.f_expand([-1, -1, columns + padding, -1], false)?
         })
     }
-}
 
-impl Sequencer {
-    /// The padding tokens below `grid` in raster order.
-    fn turns(&self, grid: Grid) -> Result<Tensor, TorchError> {
+    /// Which of the padding `tokens` stand below `grid`, in raster order.
+    fn turns(&self, tokens: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
         // A poisoned lock only means that another thread panicked here; what it left is old or whole.
         let mut last = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, turns)) = last.as_ref().filter(|(known, _)| *known == grid) {
@@ -71,17 +75,17 @@ impl Sequencer {
         let (_, columns) = grid.sizes();
         let padding = PADDING as i64;
         let turns: Vec<i64> = (0..padding * (columns + padding)).map(|turn| turn % padding).collect();
-        let turns = Tensor::f_from_slice(&turns)?.f_to_device(self.padding_tokens.device())?;
+        let turns = Tensor::f_from_slice(&turns)?.f_to_device(tokens.device())?;
         *last = Some((grid, turns.shallow_clone()));
         Ok(turns)
     }
 }
 
 /// The patches of the sequence, `[batch, rows, columns, d_model]`: prefix and pads dropped.
-pub(crate) fn patches_of(sequence: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
+pub(crate) fn patches_of(sequence: &Tensor, grid: Grid, padding: Padding) -> Result<Tensor, TorchError> {
     let (batch, width) = (sequence.size()[0], sequence.size()[2]);
     let (rows, columns) = grid.sizes();
-    let (padded_rows, padded_columns) = grid.padded().sizes();
+    let (padded_rows, padded_columns) = grid.padded(padding).sizes();
     Ok(sequence
         .f_narrow(1, PREFIX as i64, padded_rows * padded_columns)?
         .f_view([batch, padded_rows, padded_columns, width])?

@@ -48,10 +48,13 @@ impl Linear {
             let bias = bias.zip(bias_computed.as_ref()).map(|(weight, computed)| Projection { weight, computed });
             return linear(&x, Projection { weight, computed: &computed }, bias);
         }
-        if x.device() == Device::Cpu && weight.size()[1] <= MOST_POINTWISE_INPUTS {
-            pointwise_convolution(&x, weight, bias)
-        } else {
-            Ok(x.f_linear(weight, bias)?)
+        match x.device() {
+            Device::Cpu if weight.size()[1] <= MOST_POINTWISE_INPUTS => pointwise_convolution(&x, weight, bias),
+            Device::Cuda(_) => {
+                let of = |weight| Projection { weight, computed: weight };
+                linear(&x, of(weight), bias.map(of))
+            }
+            _ => Ok(x.f_linear(weight, bias)?),
         }
     }
 }

@@ -17,7 +17,7 @@ use dim_torch::{Parameters, TorchError};
 use tch::{Device, Kind, Tensor};
 
 use crate::procedural;
-use crate::{DimConfig, Grid, ModelError, Precision, directions};
+use crate::{DimConfig, Grid, ModelError, Padding, Precision, ScanDirection, directions};
 
 pub use autoencoder::autoencoder;
 pub use compare::{Computed, in_bf16, in_f32};
@@ -146,7 +146,7 @@ fn largest(tensor: &Tensor) -> f64 {
 
 /// A block's sequence in the order in which the authors' code holds it: that of the block's own scan.
 fn in_scan_order(tensor: &Tensor, block: usize, depth: usize, grid: Grid) -> Result<Tensor, ModelError> {
-    let map = directions(depth)[block].token_map(grid);
+    let map = directions(depth, ScanDirection::ALL.len())[block].token_map(grid, Padding::Lateral);
     let order: Vec<i64> = map.as_slice().iter().map(|&token| i64::from(token)).collect();
     Ok(tensor.f_index_select(1, &Tensor::from_slice(&order).to_device(tensor.device())).map_err(TorchError::from)?)
 }
