@@ -70,7 +70,7 @@ measure() {
     shift 2
     for setting in "$@"; do settings+=(--set "$setting"); done
     if ((processes > 1)); then
-        launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node="$processes" --no-python)
+        launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node="$processes" --no-python --)
     fi
     echo "── $name: $processes processes ${settings[*]}" >&2
     "${launcher[@]}" "${trainer[@]}" train --config "$work/config.toml" --run "$run" --device "$device" \
@@ -114,7 +114,7 @@ measure split_gradients_bf16 "$cards" 'train.distributed.split="gradients"' 'tra
 
 # A process that is killed: torchrun starts all again, and they go on from the last checkpoint by themselves.
 if ((cards > 1)); then
-    python3 -m torch.distributed.run --standalone --nproc-per-node="$cards" --max-restarts=2 --no-python "${trainer[@]}" train \
+    python3 -m torch.distributed.run --standalone --nproc-per-node="$cards" --max-restarts=2 --no-python -- "${trainer[@]}" train \
         --config "$work/config.toml" --run "$work/elastic" --device "$device" --set model.preset=dim_s_2 \
         --set model.image_size=32 --set model.in_channels=4 --set model.classes=1000 \
         --set train.images=8000 --set train.checkpoint_every_images=800 --set train.batch_size=$((4 * cards)) \

@@ -306,8 +306,8 @@ mod tests {
         let config = DimConfig { image_size: 9, depth: 4, d_state: 0, d_model: 33, ..DimConfig::tiny() };
         let error = config.check().expect_err("four problems");
         assert_eq!(error.problems.len(), 4, "{error}");
+        assert!(error.to_string().contains("multiple of `patch_size` = 2, got 9"), "{error}");
         let error = DimConfig { scan_directions: 3, ..DimConfig::tiny() }.check().expect_err("no three directions");
         assert_eq!(error.problems, ["`scan_directions` must be 1, 2 or 4, got 3"]);
-        assert!(error.to_string().contains("multiple of `patch_size` = 2, got 9"), "{error}");
     }
 }
