@@ -1,10 +1,10 @@
-// Process groups of libtorch's own distributed engine, c10d: a store where processes find each other, Gloo between CPUs,
-// NCCL between GPUs.
+// Process groups of libtorch's own distributed engine, c10d: a store where processes find each other, Gloo between
+// CPUs, NCCL between GPUs.
 //
 // The header of Gloo's group includes Gloo's own headers, which libtorch's wheel does not bring, and that of NCCL's
-// includes NCCL's and CUDA's; NCCL's group moreover stands in libtorch_cuda.so, which the programs open when they start.
-// So both are made by their exported constructors and then seen through their base class, `c10d::Backend`, whose header
-// has no such needs. build.rs has made sure that this is the version whose names these are.
+// includes NCCL's and CUDA's; NCCL's group moreover stands in libtorch_cuda.so, which the programs open when they
+// start. So both are made by their exported constructors and then seen through their base class, `c10d::Backend`, whose
+// header has no such needs. build.rs has made sure that this is the version whose names these are.
 #include <dlfcn.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
@@ -78,9 +78,9 @@ using NcclOptions = void(void*, bool);
 using NcclConstruct = void(void*, StorePtr, int, int, Options);
 
 intrusive_ptr<c10d::Backend> gloo(const StorePtr& store, int rank, int size, milliseconds timeout) {
-    auto* create =
-        find<GlooOptions>("_ZN4c10d16ProcessGroupGloo7Options14create_defaultENSt6chrono8durationIlSt5ratioILl1ELl1000EEEE",
-                          "libtorch_cpu.so");
+    auto* create = find<GlooOptions>(
+        "_ZN4c10d16ProcessGroupGloo7Options14create_defaultENSt6chrono8durationIlSt5ratioILl1ELl1000EEEE",
+        "libtorch_cpu.so");
     auto* construct = find<GlooConstruct>(
         "_ZN4c10d16ProcessGroupGlooC1ERKN3c1013intrusive_ptrINS_5StoreENS1_6detail34intrusive_target_default_null_"
         "typeIS3_EEEEiiNS2_INS0_7OptionsENS5_ISA_EEEE",
@@ -141,9 +141,8 @@ char* dim_store_new(const char* host, std::uint16_t port, bool is_server, std::i
 
 /// The part of a store whose keys begin with `prefix`.
 char* dim_store_prefixed(const DimStore* store, const char* prefix, DimStore** part) {
-    return dim::guarded([&] {
-        *part = new DimStore{c10::make_intrusive<c10d::PrefixStore>(std::string(prefix), store->store)};
-    });
+    return dim::guarded(
+        [&] { *part = new DimStore{c10::make_intrusive<c10d::PrefixStore>(std::string(prefix), store->store)}; });
 }
 
 /// Sets a key.
@@ -180,7 +179,8 @@ char* dim_store_free(DimStore* store) {
 char* dim_group_new(const DimStore* store, bool on_gpu, int rank, int size, std::int64_t timeout_ms, DimGroup** group) {
     return dim::guarded([&] {
         const milliseconds timeout(timeout_ms);
-        *group = new DimGroup{on_gpu ? nccl(store->store, rank, size, timeout) : gloo(store->store, rank, size, timeout)};
+        *group =
+            new DimGroup{on_gpu ? nccl(store->store, rank, size, timeout) : gloo(store->store, rank, size, timeout)};
     });
 }
 
@@ -201,8 +201,8 @@ enum DimOperation : std::uint8_t {
     kReceive = 7,
 };
 
-/// Starts an operation on `tensor`, which it changes in place; gathering and scattering read `input` and write `tensor`.
-/// `peer` is the other rank, or the root.
+/// Starts an operation on `tensor`, which it changes in place; gathering and scattering read `input` and write
+/// `tensor`. `peer` is the other rank, or the root.
 char* dim_group_start(DimGroup* group, std::uint8_t operation, const Tensor* tensor, const Tensor* input, int peer,
                       DimWork** work) {
     return dim::guarded([&] {
@@ -240,9 +240,14 @@ char* dim_group_start(DimGroup* group, std::uint8_t operation, const Tensor* ten
                 started = backend._reduce_scatter_base(target, whole);
                 break;
             }
-            case kSend: started = backend.send(tensors, peer, /*tag=*/0); break;
-            case kReceive: started = backend.recv(tensors, peer, /*tag=*/0); break;
-            default: TORCH_CHECK(false, "no operation has number ", static_cast<int>(operation));
+            case kSend:
+                started = backend.send(tensors, peer, /*tag=*/0);
+                break;
+            case kReceive:
+                started = backend.recv(tensors, peer, /*tag=*/0);
+                break;
+            default:
+                TORCH_CHECK(false, "no operation has number ", static_cast<int>(operation));
         }
         *work = new DimWork{std::move(started)};
     });
