@@ -16,6 +16,15 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// What products are computed in: `f32` or `bf16`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 | Self::Bf16Plain => "bf16",
+        }
+    }
+
     /// The parameters as a network of this precision is built on them: in bf16 with a copy of all weights, made once for each
     /// time they are written.
     pub(crate) fn prepare(self, parameters: Parameters) -> Parameters {

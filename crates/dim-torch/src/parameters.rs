@@ -117,6 +117,14 @@ impl Parameters {
         Ok(parameters)
     }
 
+    /// Parameters without gradients, all zero: to be filled from a file.
+    ///
+    /// # Errors
+    /// As [`Parameters::zeros`].
+    pub fn frozen(specs: &[ParameterSpec], device: Device) -> Result<Self, TorchError> {
+        Self::from_flat(specs, Tensor::f_zeros([flat_length(specs)], (Kind::Float, device))?)
+    }
+
     /// Parameters without gradients over an existing flat buffer, such as a moving average; the buffer is shared.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 use dim_diffusion::{Denoiser, DiffusionError, Prediction};
 use dim_model::{Backbone, BackboneConfig, ModelConfig, ModelError, Precision, Recompute};
 use dim_torch::Parameters;
-use tch::Tensor;
+use tch::{Device, Tensor};
+
+use crate::config::Config;
 
 /// A network with its sizes, as a [`Denoiser`].
 pub struct Network {
@@ -20,6 +22,15 @@ impl Network {
     pub fn new(config: ModelConfig, parameters: Parameters, precision: Precision) -> Result<Self, ModelError> {
         let backbone = config.build(parameters, precision)?;
         Ok(Self { config, backbone, prediction: Prediction::Epsilon })
+    }
+
+    /// The network that a configuration describes, without gradients, its weights zero: for samples, once it is filled from a file.
+    ///
+    /// # Errors
+    /// No memory, mostly.
+    pub fn unfilled(config: &Config, device: Device, precision: Precision) -> Result<Self, ModelError> {
+        let parameters = Parameters::frozen(&config.model.parameter_specs(), device)?;
+        Ok(Self::new(config.model.clone(), parameters, precision)?.predicting(config.diffusion.prediction))
     }
 
     /// The same network, whose output stands for something else.

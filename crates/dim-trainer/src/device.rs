@@ -111,6 +111,11 @@ impl Compute {
     }
 }
 
+/// Whose arithmetic it is, as files of results say: `cuda` or `cpu`.
+pub(crate) fn kind_of(device: Device) -> &'static str {
+    if device.is_cuda() { "cuda" } else { "cpu" }
+}
+
 /// Sets the threads of libtorch and of our kernels, one for each physical core if `asked` is `None`; returns how many.
 pub(crate) fn start_threads(asked: Option<usize>) -> usize {
     let threads = asked.unwrap_or_else(num_cpus::get_physical).max(1);

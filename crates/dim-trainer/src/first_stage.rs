@@ -45,7 +45,7 @@ impl FirstStage {
         let sizes = resolve(path, section, of_file)?;
         let specs = sizes.parameter_specs();
         // Without gradients: half the memory.
-        let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, device)?.values())?;
+        let parameters = Parameters::frozen(&specs, device)?;
         weights::assign_file(&parameters, file, sizes.name_table())?;
         let autoencoder = Autoencoder::new(sizes, parameters)?.with_precision(precision);
         Ok(Self { autoencoder, weights, tile_above: section.tile_above, pixels_at_once: PIXELS_AT_ONCE })

@@ -27,6 +27,11 @@ pub fn bytes(value: u64) -> String {
     if unit == 0 { format!("{value} B") } else { format!("{scaled:.2} {}", UNITS[unit]) }
 }
 
+/// A weight of guidance, or none.
+pub fn guidance(cfg_scale: Option<f64>) -> String {
+    cfg_scale.map_or_else(|| "no guidance".to_owned(), |scale| format!("guided by {scale}"))
+}
+
 /// A duration as `2 d 03:04:05`, `3:04:05` or `4:05`.
 pub fn duration(value: Duration) -> String {
     let seconds = value.as_secs();

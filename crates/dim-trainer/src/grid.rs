@@ -48,14 +48,12 @@ pub(crate) fn images_of(images: &Tensor) -> Result<Vec<Image>, TrainerError> {
             "only grey and RGB images can be shown as pictures, these have {channels} channels"
         )));
     }
-    let interleaved = |image: &[f32]| {
-        let mut pixels = vec![0_u8; image.len()];
-        for (place, value) in image.iter().enumerate() {
-            pixels[place % (height * width) * channels + place / (height * width)] = to_byte(*value);
-        }
-        Ok(Image::new(width, height, channels, pixels)?)
-    };
-    to_vec(images)?.chunks_exact((channels * height * width).max(1)).map(interleaved).collect()
+    let interleaved = to_bytes(images)?.f_to_kind(Kind::Uint8)?.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+    let interleaved = interleaved.f_to_device(Device::Cpu)?.f_view([-1])?;
+    let mut bytes = vec![0_u8; interleaved.numel()];
+    interleaved.f_copy_data(&mut bytes, interleaved.numel())?;
+    let image = |pixels: &[u8]| Ok(Image::new(width, height, channels, pixels.to_vec())?);
+    bytes.chunks_exact((channels * height * width).max(1)).map(image).collect()
 }
 
 /// Images of one size, row by row in so many columns, with gaps.
@@ -91,20 +89,20 @@ pub(crate) fn enlarged(images: &Tensor, factor: i64) -> Result<Tensor, TrainerEr
     Ok(rows.f_repeat_interleave_self_int(factor, 3, None)?)
 }
 
-/// -1 is 0 and 1 is 255, rounded to the nearest as torchvision does; values outside are clamped, NaN is black.
-fn to_byte(value: f32) -> u8 {
-    ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0 + 0.5) as u8
+/// The bytes of images in [-1, 1] as whole numbers in f32, where the images are: -1 is 0 and 1 is 255, rounded to the nearest as torchvision does;
+/// values outside are clamped, what is no number is black.
+///
+/// # Errors
+/// [`TrainerError::Libtorch`].
+pub(crate) fn to_bytes(images: &Tensor) -> Result<Tensor, TrainerError> {
+    // A copy, and the rest in place: pictures of 4096 pixels fill gigabytes.
+    let mut images = images.f_detach()?.f_to_kind(Kind::Float)?.f_nan_to_num(-1.0, 1.0, -1.0)?;
+    let mut unit = images.f_mul_scalar_(0.5)?.f_add_scalar_(0.5)?.f_clamp_(0.0, 1.0)?;
+    Ok(unit.f_mul_scalar_(255.0)?.f_add_scalar_(0.5)?.f_floor_()?)
 }
 
 fn with_gaps(count: usize, size: usize) -> usize {
     count * size + count.saturating_sub(1) * GAP
-}
-
-fn to_vec(images: &Tensor) -> Result<Vec<f32>, TrainerError> {
-    let flat = images.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape([-1])?;
-    let mut values = vec![0.0; flat.numel()];
-    flat.f_copy_data(&mut values, flat.numel())?;
-    Ok(values)
 }
 
 #[cfg(test)]
@@ -145,8 +143,21 @@ mod tests {
 
     #[test]
     fn values_that_are_no_number_are_black() {
-        assert_eq!(to_byte(f32::NAN), 0);
-        assert_eq!(to_byte(f32::INFINITY), 255);
+        let bytes = to_bytes(&Tensor::from_slice(&[f32::NAN, f32::INFINITY])).unwrap();
+        assert_eq!(bytes.double_value(&[0]), 0.0);
+        assert_eq!(bytes.double_value(&[1]), 255.0);
+    }
+
+    #[test]
+    fn bytes_are_rounded_to_the_nearest() {
+        let to_byte = |value: f32| ((value * 0.5 + 0.5).clamp(0.0, 1.0) * 255.0 + 0.5) as u8;
+        let values: Vec<f32> =
+            (0..3000).map(|step| -1.2 + step as f32 * 0.0008).chain([f32::NAN, f32::INFINITY]).collect();
+        let expected: Vec<u8> = values.iter().map(|value| to_byte(*value)).collect();
+        let images = Tensor::from_slice(&values).view([1, 1, 1, -1]);
+        assert_eq!(images_of(&images).unwrap()[0].pixels(), expected);
+        let on_device = Vec::<f32>::try_from(to_bytes(&images).unwrap().flatten(0, -1)).unwrap();
+        assert_eq!(on_device, expected.iter().map(|&byte| f32::from(byte)).collect::<Vec<_>>());
     }
 
     #[test]

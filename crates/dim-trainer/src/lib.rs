@@ -20,6 +20,7 @@ mod error;
 mod evaluation;
 mod files;
 mod first_stage;
+mod flat;
 pub mod format;
 mod grid;
 mod launch;

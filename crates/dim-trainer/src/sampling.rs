@@ -11,7 +11,7 @@ use dim_diffusion::{Denoiser, DiffusionError};
 use dim_model::BackboneConfig;
 use tch::{Kind, Tensor};
 
-use crate::config::Schedule;
+use crate::config::{Config, Schedule};
 use crate::denoiser::Network;
 use crate::error::TrainerError;
 
@@ -42,6 +42,33 @@ pub struct Request {
     pub time_shift: f64,
     /// Images that go through the network at once.
     pub batch_size: usize,
+}
+
+impl Request {
+    /// `count` images of the size that the network was trained at, of its first `classes` classes in turn, without anything but plain guidance; the
+    /// rest as the configuration has it.
+    pub fn plain(config: &Config, classes: usize, count: usize) -> Self {
+        let classes: Vec<i64> = (0..classes as i64).collect();
+        Self {
+            count,
+            classes: (!config.unconditional()).then(|| cycle_classes(&classes, count)),
+            size: [config.model.image_size(); 2],
+            upsample: None,
+            cfg_scale: config.sample.cfg_scale,
+            guidance_interval: None,
+            guidance_rescale: 0.0,
+            seed: config.sample.seed,
+            sampler: config.sample.sampler,
+            schedule: config.diffusion.schedule,
+            time_shift: config.diffusion.time_shift,
+            batch_size: config.micro_batch_size(),
+        }
+    }
+
+    /// Whether there is guidance at all.
+    pub fn is_guided(&self) -> bool {
+        self.cfg_scale != 1.0 && self.classes.is_some()
+    }
 }
 
 /// Draws the images, `[image, channel, row, column]`, float32, on the network's device. `observer` is called after every step with the

@@ -5,20 +5,8 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
 
-use common::{Place, text};
-
-/// The trained weights; `None`, said aloud, where set-up could not install them.
-fn weights() -> Option<String> {
-    let installed = dim_eval::features::EfficientNetLite0::INSTALLED;
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(installed);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there; `cargo xtask setup` installs it", path.display());
-        return None;
-    }
-    Some(path.display().to_string())
-}
+use common::{Place, efficientnet_weights, text};
 
 fn json(place: &Place, arguments: &[&str]) -> serde_json::Value {
     let output = place.run(&[&["eval", "--json", "--device", "cpu", "--threads", "1"], arguments].concat());
@@ -28,7 +16,7 @@ fn json(place: &Place, arguments: &[&str]) -> serde_json::Value {
 
 #[test]
 fn distance_is_zero_to_itself_and_not_to_others() {
-    let Some(weights) = weights() else { return };
+    let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();
     let weights = ["--weights", &weights];
     let of = |images: &str, more: &[&str]| {
@@ -47,7 +35,7 @@ fn distance_is_zero_to_itself_and_not_to_others() {
 
 #[test]
 fn what_cannot_be_compared_is_refused() {
-    let Some(weights) = weights() else { return };
+    let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();
     let eval = |images: &'static str, more: &[&'static str]| -> Vec<&'static str> {
         [&["eval", "--device", "cpu", "--reference", "images/ring", "--images", images], more].concat()
@@ -71,7 +59,7 @@ fn what_cannot_be_compared_is_refused() {
 
 #[test]
 fn statistics_are_saved_and_compare_as_their_images_do() {
-    let Some(weights) = weights() else { return };
+    let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();
     let of = |more: &[&str]| json(&place, &[&["--weights", &weights, "--metrics", "fd,kid,pr,dc"], more].concat());
     let saved = of(&["--images", "images/ring", "--save-statistics", "ring.safetensors"]);
@@ -122,7 +110,7 @@ fn statistics_are_saved_and_compare_as_their_images_do() {
 
 #[test]
 fn images_that_are_all_alike_are_told() {
-    let Some(weights) = weights() else { return };
+    let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();
     fs::create_dir(place.path("alike")).unwrap();
     for number in 0..3 {

@@ -5,25 +5,13 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
 
-use common::{Place, text};
+use common::{Place, efficientnet_weights, text};
 use serde_json::Value;
-
-/// The trained weights; `None`, said aloud, where set-up could not install them.
-fn weights() -> Option<String> {
-    let installed = dim_eval::features::EfficientNetLite0::INSTALLED;
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(installed);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there; `cargo xtask setup` installs it", path.display());
-        return None;
-    }
-    Some(path.display().to_string())
-}
 
 #[test]
 fn samples_are_judged_at_every_weight_of_guidance_and_a_command_goes_on() {
-    let Some(weights) = weights() else { return };
+    let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();
     place.train("run", &["--set", "train.images=8"]);
     let common = ["--reference", "images", "--weights", &weights, "--device", "cpu", "--threads", "1", "--json"];
@@ -75,7 +63,7 @@ fn samples_are_judged_at_every_weight_of_guidance_and_a_command_goes_on() {
 
 #[test]
 fn what_cannot_be_judged_is_refused_before_anything_is_drawn() {
-    let Some(weights) = weights() else { return };
+    let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();
     place.train(
         "run",

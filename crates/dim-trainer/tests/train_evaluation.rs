@@ -5,21 +5,9 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
 
-use common::Place;
+use common::{Place, efficientnet_weights};
 use serde_json::Value;
-
-/// The trained weights; `None`, said aloud, where set-up could not install them.
-fn weights() -> Option<String> {
-    let installed = dim_eval::features::EfficientNetLite0::INSTALLED;
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(installed);
-    if !path.exists() {
-        eprintln!("skipped: {} is not there; `cargo xtask setup` installs it", path.display());
-        return None;
-    }
-    Some(path.display().to_string())
-}
 
 fn evaluations(place: &Place, run: &str) -> Vec<Value> {
     let text = fs::read_to_string(place.path(run).join("log.jsonl")).unwrap();
@@ -38,7 +26,7 @@ fn add_section(place: &Place, weights: &str, more: &str) {
 
 #[test]
 fn samples_are_measured_the_best_is_kept_and_training_is_the_same() {
-    let Some(weights) = weights() else { return };
+    let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();
     let short = ["--set", "train.images=20"];
     place.train("plain", &short);
@@ -85,7 +73,7 @@ fn samples_are_measured_the_best_is_kept_and_training_is_the_same() {
 
 #[test]
 fn what_cannot_be_measured_is_told_before_training() {
-    let Some(weights) = weights() else { return };
+    let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();
     add_section(&place, &weights, "");
     let train = |setting: &'static str| [&common::train_arguments("run")[..], &["--set", setting]].concat();

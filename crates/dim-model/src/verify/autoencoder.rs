@@ -38,7 +38,7 @@ pub fn autoencoder(file: &File, setting: Setting) -> Result<Report, ModelError> 
 fn load(file: &File, setting: Setting, report: &mut Report) -> Result<Autoencoder, ModelError> {
     let config = config(file)?;
     let specs = config.parameter_specs();
-    let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, setting.device)?.values())?;
+    let parameters = Parameters::frozen(&specs, setting.device)?;
     let stored: Vec<(String, Tensor)> =
         file.starting_with("weights.").map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect();
     if stored.is_empty() {

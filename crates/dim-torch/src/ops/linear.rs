@@ -37,24 +37,28 @@ const LONGEST_SUM: i64 = 192;
 /// cuBLAS adds the terms of an f32 product one after another, so the error grows with their number; sums of pieces, added at the end, lose
 /// about as little as the blocked sums of libraries for CPUs do.
 fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TorchError> {
-    let inputs = weight.size()[1];
-    if x.kind() != Kind::Float || !x.device().is_cuda() || inputs <= LONGEST_SUM {
-        return Ok(x.f_linear(weight, bias)?);
+    if x.kind() == Kind::Float && x.device().is_cuda() && weight.size()[1] > LONGEST_SUM {
+        in_pieces(x, weight, bias)
+    } else {
+        Ok(x.f_linear(weight, bias)?)
     }
-    let (rows, transposed) = (x.f_reshape([-1, inputs])?, weight.f_tr()?);
-    let pieces = inputs.unsigned_abs().div_ceil(LONGEST_SUM.unsigned_abs());
-    let piece = inputs.unsigned_abs().div_ceil(pieces).cast_signed();
-    let mut sum = rows.f_narrow(1, 0, piece)?.f_mm(&transposed.f_narrow(0, 0, piece)?)?;
-    for start in (piece..inputs).step_by(usize::try_from(piece).unwrap_or(1)) {
-        let length = piece.min(inputs - start);
-        sum = sum.f_addmm_(&rows.f_narrow(1, start, length)?, &transposed.f_narrow(0, start, length)?)?;
+}
+
+/// [`product`] as the sum of products of at most [`LONGEST_SUM`] terms, of about the same number each.
+fn in_pieces(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TorchError> {
+    let (outputs, inputs) = weight.size2()?;
+    let pieces = (inputs + LONGEST_SUM - 1) / LONGEST_SUM;
+    let (x_pieces, weight_pieces) = (x.f_reshape([-1, inputs])?.f_chunk(pieces, 1)?, weight.f_chunk(pieces, 1)?);
+    let mut sum = x_pieces[0].f_mm(&weight_pieces[0].f_tr()?)?;
+    for (x, weight) in x_pieces.iter().zip(&weight_pieces).skip(1) {
+        sum = sum.f_addmm_(x, &weight.f_tr()?)?;
     }
     if let Some(bias) = bias {
         sum = sum.f_add_(bias)?;
     }
     let mut size = x.size();
     if let Some(last) = size.last_mut() {
-        *last = weight.size()[0];
+        *last = outputs;
     }
     Ok(sum.f_reshape(size)?)
 }
@@ -94,5 +98,30 @@ impl CustomFunction for Operation {
             gradients.push(needs(2).then(sum).transpose()?);
         }
         Ok(gradients)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tch::Device;
+
+    use super::*;
+
+    #[test]
+    fn pieces_add_up_to_the_product() {
+        tch::manual_seed(4);
+        let randn = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu));
+        // One piece, pieces of one length, and a last one that is shorter.
+        for inputs in [LONGEST_SUM, 2 * LONGEST_SUM, 3 * LONGEST_SUM - 1, 1000] {
+            let (x, weight, bias) = (randn(&[2, 3, inputs]), randn(&[5, inputs]), randn(&[5]));
+            for bias in [Some(&bias), None] {
+                let in_f64 = |tensor: &Tensor| tensor.to_kind(Kind::Double);
+                let expected = in_f64(&x).linear(&in_f64(&weight), bias.map(in_f64).as_ref());
+                let got = in_pieces(&x, &weight, bias).unwrap();
+                assert_eq!(got.size(), [2, 3, 5]);
+                assert!((in_f64(&got) - expected).abs().max().double_value(&[]) < 1e-4, "{inputs}");
+            }
+        }
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn average(run: &Path, at: Option<u64>, width: f64) -> Result<Average
 
     // In f64, so that factors of both signs cost no digits.
     let specs = abouts[0].config.model.parameter_specs();
-    let shapes = Parameters::from_flat(&specs, Parameters::zeros(&specs, Device::Cpu)?.values())?;
+    let shapes = Parameters::frozen(&specs, Device::Cpu)?;
     let mut sum = Tensor::f_zeros(shapes.values().size(), (Kind::Double, Device::Cpu))?;
     let mut factors = factors.into_iter();
     for about in &abouts {

@@ -43,7 +43,10 @@ pub(super) fn run<T: Task>(
     }
     let world = launch.map(|launch| join(&launch.place, &config, compute.device, &identity)).transpose()?;
     let leads = world.as_ref().is_none_or(World::leads);
-    let task = open(&config, compute.device, precision)?;
+    let mut task = open(&config, compute.device, precision)?;
+    if leads {
+        task.prepare_to_lead(&config, compute.device)?;
+    }
     let mut state = TrainState::<T>::zeros(&config, compute.device, precision, world.clone())?;
     let start = match resumed {
         Some(which) => {

@@ -1,11 +1,12 @@
 //! The averages that training keeps up to date.
 
-use dim_torch::{ParameterSpec, Parameters, TorchError};
+use dim_torch::{ParameterSpec, TorchError};
 use tch::Tensor;
 
 use super::PowerProfile;
 use crate::config::Ema;
 use crate::error::TrainerError;
+use crate::flat::named;
 
 /// Averages of the weights under power-function profiles, one for each `ema.sigma_rel`; none without `[ema]`.
 ///
@@ -89,15 +90,9 @@ impl PowerAverages {
     /// The averages of every parameter by name, as views: `ema_0.05.…` for the width 0.05.
     ///
     /// # Errors
-    /// [`TrainerError::Torch`].
+    /// [`TorchError::FlatBuffer`] for the parameters of another network.
     pub fn tensors(&self, specs: &[ParameterSpec]) -> Result<Vec<(String, Tensor)>, TorchError> {
-        let mut tensors = Vec::with_capacity(self.averages.len() * specs.len());
-        for average in &self.averages {
-            let views = Parameters::from_flat(specs, average.values.shallow_clone())?;
-            let group = group(average.sigma_rel);
-            tensors.extend(views.iter().map(|(spec, view)| (format!("{group}.{}", spec.name), view.shallow_clone())));
-        }
-        Ok(tensors)
+        named(specs, &self.flat_tensors())
     }
 }
 

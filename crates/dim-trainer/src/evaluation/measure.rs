@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::set::Set;
 use crate::error::TrainerError;
-use crate::grid::images_of;
+use crate::grid::{images_of, to_bytes};
 
 /// Channels of an image.
 const RGB: i64 = 3;
@@ -85,7 +85,7 @@ impl<'a> Measuring<'a> {
             return inputs.into_iter().try_for_each(|input| self.push(input, pixels));
         }
         self.prepare()?;
-        let shown = samples.f_to_device(self.measure.device)?.f_to_kind(Kind::Float)?;
+        let shown = samples.f_to_device(self.measure.device)?;
         for piece in shown.f_split(self.measure.batch_size as i64, 0)? {
             let bytes = to_bytes(&piece)?.f_expand([-1, RGB, -1, -1], false)?;
             self.prepared.push(self.measure.network.prepare(&bytes)?);
@@ -134,29 +134,5 @@ impl<'a> Measuring<'a> {
         self.prepared.push(self.measure.network.prepare(&pixels)?);
         self.waiting.clear();
         Ok(())
-    }
-}
-
-/// Whole numbers from 0 to 255 of images in [-1, 1]: -1 is 0 and 1 is 255, rounded to the nearest, as in the pictures that are written. What is
-/// no number is black.
-fn to_bytes(images: &Tensor) -> Result<Tensor, TrainerError> {
-    let unit = images.f_nan_to_num(-1.0, 1.0, -1.0)?.f_mul_scalar(0.5)?.f_add_scalar(0.5)?.f_clamp(0.0, 1.0)?;
-    Ok(unit.f_mul_scalar(255.0)?.f_add_scalar(0.5)?.f_floor()?)
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn bytes_on_the_device_are_those_of_pictures() {
-        let values: Vec<f32> =
-            (0..3000).map(|step| -1.2 + step as f32 * 0.0008).chain([f32::NAN, f32::INFINITY]).collect();
-        let images = Tensor::from_slice(&values).view([1, 1, 1, -1]);
-        let bytes = Vec::<f32>::try_from(to_bytes(&images).unwrap().flatten(0, -1)).unwrap();
-        let pictures = images_of(&images).unwrap();
-        let expected: Vec<f32> = pictures[0].pixels().iter().map(|&byte| f32::from(byte)).collect();
-        assert_eq!(bytes, expected);
     }
 }

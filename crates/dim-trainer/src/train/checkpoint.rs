@@ -10,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::shards::{self, Parts};
-use super::state::{TrainState, named};
+use super::state::TrainState;
 use super::task::Task;
 use crate::config::{Config, RunConfig};
 use crate::container::{self, Metadata};
+use crate::device::kind_of;
 use crate::error::TrainerError;
 use crate::files;
+use crate::flat::named;
 use crate::run_folder::{RunFolder, images_seen_of};
 
 /// Raised when a reader of the old format would misunderstand the new one.
@@ -89,7 +91,7 @@ pub fn save<T: Task>(
         ("step".to_owned(), state.optimizer.step.to_string()),
         ("images_seen".to_owned(), state.images_seen.to_string()),
         ("config".to_owned(), config.to_toml()?),
-        ("device".to_owned(), device_name(T::parameters(&state.network)).to_owned()),
+        ("device".to_owned(), kind_of(T::parameters(&state.network).device()).to_owned()),
         ("data".to_owned(), serde_json::json!(data).to_string()),
     ]);
     let tensors = match &parts {
@@ -260,8 +262,4 @@ fn read_about<C: RunConfig>(path: &Path, metadata: &Metadata) -> Result<About<C>
         data: serde_json::from_str(get("data")?)
             .map_err(|error| not_ours(format!("its `data` do not parse ({error})")))?,
     })
-}
-
-pub(super) fn device_name(parameters: &Parameters) -> &'static str {
-    if parameters.device().is_cuda() { "cuda" } else { "cpu" }
 }

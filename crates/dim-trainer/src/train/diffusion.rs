@@ -24,13 +24,14 @@ use crate::config::{Config, differences};
 use crate::denoiser::Network;
 use crate::error::TrainerError;
 use crate::grid::{Picture, grid};
-use crate::sampling::{self, Request, build_schedule, cycle_classes};
+use crate::sampling::{self, Request, build_schedule};
 use crate::snapshot;
 
 /// A denoising network's data and objective.
 pub struct DiffusionTask {
     loss: Loss,
     data: Data,
+    /// Where this process leads, and is asked to evaluate.
     evaluator: Option<Evaluator>,
 }
 
@@ -54,8 +55,7 @@ impl DiffusionTask {
                     .to_owned(),
             ));
         }
-        let evaluator = config.evaluation.as_ref().map(|section| Evaluator::open(section, device)).transpose()?;
-        Ok(Self { loss, data, evaluator })
+        Ok(Self { loss, data, evaluator: None })
     }
 }
 
@@ -118,6 +118,11 @@ impl Task for DiffusionTask {
         self.loss.gradients(network, &batch.images, batch.class.as_ref(), batch.first, sum)
     }
 
+    fn prepare_to_lead(&mut self, config: &Config, device: Device) -> Result<(), TrainerError> {
+        self.evaluator = config.evaluation.as_ref().map(|section| Evaluator::open(section, device)).transpose()?;
+        Ok(())
+    }
+
     /// A grid of samples, from the same noise every time.
     fn picture(
         &self,
@@ -127,22 +132,7 @@ impl Task for DiffusionTask {
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Picture, TrainerError> {
         let sample = &config.sample;
-        let count = sample.rows * sample.columns;
-        let classes: Vec<i64> = (0..data.classes.len() as i64).collect();
-        let request = Request {
-            count,
-            classes: (!config.unconditional()).then(|| cycle_classes(&classes, count)),
-            size: [config.model.image_size(); 2],
-            upsample: None,
-            guidance_interval: None,
-            guidance_rescale: 0.0,
-            cfg_scale: sample.cfg_scale,
-            seed: sample.seed,
-            sampler: sample.sampler,
-            schedule: config.diffusion.schedule,
-            time_shift: config.diffusion.time_shift,
-            batch_size: config.micro_batch_size(),
-        };
+        let request = Request::plain(config, data.classes.len(), sample.rows * sample.columns);
         grid(&self.data.pictures(sampling::sample(average, &request, progress)?)?, sample.columns)
     }
 

@@ -12,8 +12,7 @@ use crate::config::{Config, Evaluation};
 use crate::denoiser::Network;
 use crate::error::TrainerError;
 use crate::evaluation::{Extractor, ExtractorChoice, Folders, Measure, Measuring, Reference, Set, Settings, scores};
-use crate::sampling::{Request, cycle_classes, sample_each};
-use dim_model::BackboneConfig;
+use crate::sampling::{Request, sample_each};
 
 /// Images that go through the network of the features at once.
 const BATCH_SIZE: usize = 64;
@@ -65,24 +64,10 @@ impl Evaluator {
     ) -> Result<(Vec<Measurement>, Vec<String>), TrainerError> {
         let _no_grad = tch::no_grad_guard();
         let (count, scales) = (self.section.samples, &self.section.cfg_scales);
-        let classes: Vec<i64> = (0..classes as i64).collect();
         let indices: Vec<u64> = (0..count as u64).collect();
         let (mut found, mut all_notes) = (Vec::new(), Vec::new());
         for (number, &cfg_scale) in scales.iter().enumerate() {
-            let request = Request {
-                count,
-                classes: (!config.unconditional()).then(|| cycle_classes(&classes, count)),
-                size: [config.model.image_size(); 2],
-                upsample: None,
-                guidance_interval: None,
-                guidance_rescale: 0.0,
-                cfg_scale,
-                seed: self.section.seed,
-                sampler: config.sample.sampler,
-                schedule: config.diffusion.schedule,
-                time_shift: config.diffusion.time_shift,
-                batch_size: config.micro_batch_size(),
-            };
+            let request = Request { cfg_scale, seed: self.section.seed, ..Request::plain(config, classes, count) };
             let subject = serde_json::Value::Null;
             let set = Set::new(&self.extractor, self.settings.needs(), count as u64, self.device, subject)?;
             let measure = Measure { network: &*self.extractor.network, device: self.device, batch_size: BATCH_SIZE };
@@ -93,7 +78,7 @@ impl Evaluator {
             found.push(Measurement {
                 features: self.extractor.network.name().to_owned(),
                 cfg_scale,
-                guided: cfg_scale != 1.0,
+                guided: request.is_guided(),
                 samples: count as u64,
                 seed: self.section.seed,
                 scores,

@@ -25,7 +25,7 @@ pub(super) fn load(path: &Path, network: &Network) -> Result<(), TrainerError> {
         let specs = snapshot::config_of(&file)?.map(|config| config.model.parameter_specs());
         match specs {
             Some(specs) if specs != network.parameters().specs() => {
-                let average = Parameters::from_flat(&specs, Parameters::zeros(&specs, Device::Cpu)?.values())?;
+                let average = Parameters::frozen(&specs, Device::Cpu)?;
                 checkpoint::load_weights(path, &average, "ema")?;
                 average.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.shallow_clone())).collect()
             }

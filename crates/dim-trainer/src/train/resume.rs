@@ -7,6 +7,7 @@ use super::shards::others_failed;
 use super::state::TrainState;
 use super::task::Task;
 use crate::config::{Difference, Effect, RunConfig, differences};
+use crate::device::kind_of;
 use crate::ema;
 use crate::error::TrainerError;
 use crate::format::thousands;
@@ -33,7 +34,7 @@ pub fn resume<T: Task>(
     here: &Here<'_, T::Config>,
     state: &mut TrainState<T>,
 ) -> Result<(), TrainerError> {
-    let device = checkpoint::device_name(T::parameters(&state.network));
+    let device = kind_of(T::parameters(&state.network).device());
     let state_leads = state.leads();
     let mut candidates = checkpoint::list(run)?;
     let mut bad: Vec<PathBuf> = Vec::new();

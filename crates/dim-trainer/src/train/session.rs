@@ -23,6 +23,7 @@ use crate::config::RunConfig;
 use crate::ema;
 use crate::error::TrainerError;
 use crate::files;
+use crate::format::guidance;
 use crate::run_folder::RunFolder;
 
 /// How a session begins.
@@ -226,25 +227,14 @@ impl<T: Task> Session<T> {
     /// # Errors
     /// [`TrainerError::Diffusion`], [`TrainerError::Write`].
     pub fn draw_samples(&mut self) -> Result<(), TrainerError> {
-        if !self.task.has_pictures() || (!self.state.leads() && self.state.splitting_team().is_none()) {
+        if !self.task.has_pictures() {
             return Ok(());
         }
-        let average = self.state.average(&self.config)?;
-        if !self.state.leads() {
-            return Ok(()); // its slice was needed
-        }
-        let (stop, display) = (&self.stop, &self.display);
-        let mut stopped = false;
-        let picture = self.task.picture(&average, &self.config, &self.data, &mut |done, all| {
-            display.meanwhile(format!("drawing samples, {done} of {all} steps"));
-            stopped = stop.requested().is_some();
-            if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        display.meanwhile(String::new());
-        if stopped {
-            return Ok(()); // the loop ends after the next step; a picture is not worth the wait
-        }
-        let picture = picture?;
+        let Some(average) = self.average_to_use()? else { return Ok(()) };
+        let picture = self.unless_stopped("drawing samples", |progress| {
+            self.task.picture(&average, &self.config, &self.data, progress)
+        })?;
+        let Some(picture) = picture else { return Ok(()) };
         let path = self.run.samples(self.state.images_seen);
         files::write_bytes_atomically(&path, &picture.png)?;
         if let Some((_, events)) = &mut self.logs {
@@ -260,38 +250,23 @@ impl<T: Task> Session<T> {
     /// [`TrainerError::Diffusion`], [`TrainerError::Eval`], [`TrainerError::Write`].
     pub fn evaluate(&mut self) -> Result<(), TrainerError> {
         let Some(section) = self.config.evaluation().cloned() else { return Ok(()) };
-        if !self.state.leads() && self.state.splitting_team().is_none() {
-            return Ok(());
-        }
-        let average = self.state.average(&self.config)?;
-        let Some((log, events)) = &mut self.logs else { return Ok(()) }; // its slice was needed
+        let Some(average) = self.average_to_use()? else { return Ok(()) };
         let images_seen = self.state.images_seen;
         let before = JsonLog::evaluations(&self.run.log())?;
         // A run that was stopped between this and its next checkpoint has measured here already.
         if before.iter().any(|found| found.images_seen == images_seen) {
             return Ok(());
         }
-        let (stop, display) = (&self.stop, &self.display);
-        let mut stopped = false;
-        let found = self.task.evaluate(&average, &self.config, &self.data, &mut |done, all| {
-            display.meanwhile(format!("evaluating, {done} of {all} steps"));
-            stopped = stop.requested().is_some();
-            if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        display.meanwhile(String::new());
-        if stopped {
-            return Ok(()); // the loop ends after the next step
-        }
-        let (found, notes) = found?;
+        let found = self.unless_stopped("evaluating", |progress| {
+            self.task.evaluate(&average, &self.config, &self.data, progress)
+        })?;
+        let (Some((found, notes)), Some((log, events))) = (found, &mut self.logs) else { return Ok(()) };
         let best = before.iter().filter_map(|found| Evaluator::criterion(&section, &found.evaluation));
         let best = best.fold(f64::INFINITY, f64::min);
         let mut is_best = false;
         for evaluation in found {
             is_best |= Evaluator::criterion(&section, &evaluation).is_some_and(|value| value < best);
-            let guidance = match evaluation.guided {
-                true => format!("guided by {}", evaluation.cfg_scale),
-                false => "no guidance".to_owned(),
-            };
+            let guidance = guidance(evaluation.guided.then_some(evaluation.cfg_scale));
             let named = evaluation.scores.named(&evaluation.features);
             let shown: Vec<String> = named.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
             self.display.note(&format!("evaluation, {guidance}: {}", shown.join(", ")));
@@ -329,13 +304,7 @@ impl<T: Task> Session<T> {
     /// [`TrainerError::Write`], [`TrainerError::Weights`].
     pub fn save_snapshot(&mut self) -> Result<PathBuf, TrainerError> {
         let path = self.run.snapshot(self.state.images_seen);
-        if !self.state.leads() && self.state.splitting_team().is_none() {
-            return Ok(path);
-        }
-        let average = self.state.average(&self.config)?;
-        if !self.state.leads() {
-            return Ok(path); // its slice was needed
-        }
+        let Some(average) = self.average_to_use()? else { return Ok(path) };
         self.task.save_snapshot(&path, (&average, self.state.images_seen), &self.config, &self.data)?;
         self.display.note(&format!("snapshot: {}", path.display()));
         Ok(path)
@@ -381,6 +350,32 @@ impl<T: Task> Session<T> {
         }
         self.display.finish();
         Ok(())
+    }
+
+    /// The moving average of the weights, for the process that leads; the others only give it their slices, where they have some.
+    fn average_to_use(&self) -> Result<Option<T::Network>, TrainerError> {
+        if !self.state.leads() && self.state.splitting_team().is_none() {
+            return Ok(None);
+        }
+        let average = self.state.average(&self.config)?;
+        Ok(self.state.leads().then_some(average))
+    }
+
+    /// What `work` makes, which is shown as `name` beside the bar; `None` if somebody asked to stop meanwhile: the loop ends after the next step, and
+    /// it is not worth the wait.
+    fn unless_stopped<R>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&mut dyn FnMut(usize, usize) -> ControlFlow<()>) -> Result<R, TrainerError>,
+    ) -> Result<Option<R>, TrainerError> {
+        let mut stopped = false;
+        let result = work(&mut |done, all| {
+            self.display.meanwhile(format!("{name}, {done} of {all} steps"));
+            stopped = self.stop.requested().is_some();
+            if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        self.display.meanwhile(String::new());
+        if stopped { Ok(None) } else { result.map(Some) }
     }
 
     /// What the process that writes sees in the run's folder.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dim_model::Precision;
 use dim_torch::distributed::World;
-use dim_torch::{AdamW, AdamWConfig, ParameterSpec, Parameters};
+use dim_torch::{AdamW, AdamWConfig, Parameters};
 use tch::{Device, Tensor};
 
 use super::task::Task;
@@ -12,6 +12,7 @@ use super::team::{GradientSum, Team};
 use crate::config::{RunConfig, Split, Train};
 use crate::ema::PowerAverages;
 use crate::error::TrainerError;
+use crate::flat::named;
 
 /// The state of a run. All randomness is a function of the seed and `images_seen`, so this is all there is.
 pub struct TrainState<T: Task> {
@@ -195,21 +196,8 @@ impl<T: Task> TrainState<T> {
     /// # Errors
     /// [`TrainerError::Torch`].
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>, TrainerError> {
-        named(T::parameters(&self.network).specs(), &self.flat_tensors()?)
+        Ok(named(T::parameters(&self.network).specs(), &self.flat_tensors()?)?)
     }
-}
-
-/// Every parameter's part of flat buffers, under the buffer's name and its own.
-///
-/// # Errors
-/// [`TrainerError::Torch`] if a buffer's length is another.
-pub(super) fn named(specs: &[ParameterSpec], flat: &[(String, Tensor)]) -> Result<Vec<(String, Tensor)>, TrainerError> {
-    let mut tensors = Vec::with_capacity(flat.len() * specs.len());
-    for (group, flat) in flat {
-        let views = Parameters::from_flat(specs, flat.shallow_clone())?;
-        tensors.extend(views.iter().map(|(spec, view)| (format!("{group}.{}", spec.name), view.shallow_clone())));
-    }
-    Ok(tensors)
 }
 
 fn optimizer_config(train: &Train) -> AdamWConfig {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dim_data::Source;
 use dim_model::Precision;
 use dim_torch::{ParameterSpec, Parameters};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::checkpoint::DataSummary;
 use super::log::Measurement;
@@ -98,6 +98,14 @@ pub trait Task: Sized {
         data: &DataSummary,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Picture, TrainerError>;
+
+    /// Makes ready what the process that leads alone does: evaluation.
+    ///
+    /// # Errors
+    /// What is wrong with `[evaluation]`, before anything is trained.
+    fn prepare_to_lead(&mut self, _config: &Self::Config, _device: Device) -> Result<(), TrainerError> {
+        Ok(())
+    }
 
     /// How good the samples of `average`, that of the weights, are, where `[evaluation]` asks for it, and what there is to say against the numbers.
     ///

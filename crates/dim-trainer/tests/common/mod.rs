@@ -131,6 +131,17 @@ pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// EfficientNet-Lite0's trained weights; `None`, said aloud, where set-up could not install them.
+pub fn efficientnet_weights() -> Option<String> {
+    let installed = dim_eval::features::EfficientNetLite0::INSTALLED;
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(installed);
+    if !path.exists() {
+        eprintln!("skipped: {} is not there; `cargo xtask setup` installs it", path.display());
+        return None;
+    }
+    Some(path.display().to_string())
+}
+
 /// What the program printed on both streams.
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))

@@ -52,7 +52,7 @@ impl EfficientNetLite0 {
         let mut tensors = WeightFile::open(path)?.read_all()?;
         tensors.retain(|(name, _)| !name.ends_with(BATCHES));
         let specs = layout::specs();
-        let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, Device::Cpu)?.values())?;
+        let parameters = Parameters::frozen(&specs, Device::Cpu)?;
         weights::assign(&parameters, &tensors)?;
         let unit = |unit: &layout::Unit| Unit::new(&parameters, unit, device);
         let block = |block: &layout::Block| {

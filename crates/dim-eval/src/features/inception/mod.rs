@@ -54,7 +54,7 @@ impl Inception {
         if !has_classifier {
             specs.truncate(specs.len() - layout::classifier().len());
         }
-        let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, Device::Cpu)?.values())?;
+        let parameters = Parameters::frozen(&specs, Device::Cpu)?;
         weights::assign(&parameters, &tensors)?;
         Self::new(&parameters, preprocessing, device)
     }
@@ -74,7 +74,7 @@ impl Inception {
     /// No memory.
     pub fn procedural_parameters(seed: u64) -> Result<Parameters, EvalError> {
         let specs = layout::specs();
-        let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, Device::Cpu)?.values())?;
+        let parameters = Parameters::frozen(&specs, Device::Cpu)?;
         fill_from_names(&parameters, seed)?;
         Ok(parameters)
     }

@@ -11,7 +11,7 @@ use dim_model::{BackboneConfig, Precision};
 use dim_torch::Parameters;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use super::super::ema;
 use super::super::progress::Progress;
@@ -19,16 +19,17 @@ use super::{choice, report, settings};
 use crate::cli::EvalArgs;
 use crate::config::Config;
 use crate::denoiser::Network;
-use crate::device::Compute;
+use crate::device::{Compute, kind_of};
 use crate::error::TrainerError;
 use crate::evaluation::{Extractor, Folders, Measure, Measuring, Reference, Scores, Set, Settings, scores};
 use crate::files;
 use crate::first_stage::FirstStage;
+use crate::format::guidance;
 use crate::grid::{compose, images_of};
 use crate::png_file::{self, Texts};
 use crate::provenance::FileIdentity;
 use crate::run_folder::RunFolder;
-use crate::sampling::{Request, cycle_classes, sample_each};
+use crate::sampling::{Request, sample_each};
 use crate::snapshot::{self, Snapshot};
 use crate::train::checkpoint;
 
@@ -124,7 +125,7 @@ pub(super) fn run(arguments: &EvalArgs) -> Result<u8, TrainerError> {
 }
 
 fn print(outcome: &Outcome, extractor: &str) {
-    let guidance = if outcome.guided { format!("guided by {}", outcome.cfg_scale) } else { "no guidance".to_owned() };
+    let guidance = guidance(outcome.guided.then_some(outcome.cfg_scale));
     println!("{}, {guidance}, {} samples", outcome.network, outcome.samples);
     for (name, value) in outcome.scores.named(extractor) {
         println!("  {name}: {value:.4}");
@@ -178,11 +179,12 @@ impl Judge<'_> {
         let config = &judged.snapshot.config;
         let precision = self.compute.precision(config.train.precision)?;
         let first_stage = self.first_stage(config, precision)?;
+        let autoencoder = first_stage.as_ref().map(|stage| FileIdentity::of(stage.weights())).transpose()?;
         let mut network = None;
         let mut outcomes = Vec::new();
         for cfg_scale in self.scales(config)? {
             let request = self.request(&judged.snapshot, cfg_scale)?;
-            let subject = self.subject(judged, &request, precision, first_stage.as_ref())?;
+            let subject = self.subject(judged, &request, precision, autoencoder.as_ref());
             let name = format!("{}-cfg-{cfg_scale}", judged.name);
             let mut measuring = self.begin(&name, &request, subject)?;
             if measuring.set.count() < request.count as u64 {
@@ -198,7 +200,7 @@ impl Judge<'_> {
             let outcome = Outcome {
                 network: judged.name.clone(),
                 cfg_scale,
-                guided: cfg_scale != 1.0 && request.classes.is_some(),
+                guided: request.is_guided(),
                 samples: set.count(),
                 scores,
                 notes,
@@ -250,26 +252,17 @@ impl Judge<'_> {
         let samples = &self.arguments.samples;
         let count = samples.count.unwrap_or(COUNT) as usize;
         let classes = if snapshot.classes.is_empty() { config.model.classes() } else { snapshot.classes.len() };
-        let classes: Vec<i64> = (0..classes as i64).collect();
-        let mut sampler = config.sample.sampler;
-        if let Some(steps) = samples.steps {
-            super::super::sample::set_steps(&mut sampler, steps);
-        }
-        sampler.validate().map_err(|error| TrainerError::Usage(format!("sampler: {error}")))?;
-        Ok(Request {
-            count,
-            classes: (!config.unconditional()).then(|| cycle_classes(&classes, count)),
-            size: [config.model.image_size(); 2],
-            upsample: None,
+        let mut request = Request {
             cfg_scale,
-            guidance_interval: None,
-            guidance_rescale: 0.0,
-            seed: samples.seed.unwrap_or(config.sample.seed),
-            sampler,
-            schedule: config.diffusion.schedule,
-            time_shift: config.diffusion.time_shift,
             batch_size: samples.sample_batch_size as usize,
-        })
+            ..Request::plain(config, classes, count)
+        };
+        request.seed = samples.seed.unwrap_or(request.seed);
+        if let Some(steps) = samples.steps {
+            super::super::sample::set_steps(&mut request.sampler, steps);
+        }
+        request.sampler.validate().map_err(|error| TrainerError::Usage(format!("sampler: {error}")))?;
+        Ok(request)
     }
 
     /// All that the samples are a function of.
@@ -278,13 +271,12 @@ impl Judge<'_> {
         judged: &Judged,
         request: &Request,
         precision: Precision,
-        first_stage: Option<&FirstStage>,
-    ) -> Result<Value, TrainerError> {
-        let decoder = first_stage.map(|stage| FileIdentity::of(stage.weights())).transpose()?;
-        Ok(json!({
+        autoencoder: Option<&FileIdentity>,
+    ) -> Value {
+        json!({
             "network": judged.name,
             "weights": judged.identity.sha256,
-            "autoencoder": decoder.map(|file| file.sha256),
+            "autoencoder": autoencoder.map(|file| &file.sha256),
             "cfg_scale": request.cfg_scale,
             "seed": request.seed,
             "samples": request.count,
@@ -292,9 +284,9 @@ impl Judge<'_> {
             "sampler": request.sampler,
             "schedule": request.schedule,
             "time_shift": request.time_shift,
-            "precision": if precision == Precision::F32 { "f32" } else { "bf16" },
-            "device": if self.compute.device == Device::Cpu { "cpu" } else { "cuda" },
-        }))
+            "precision": precision.name(),
+            "device": kind_of(self.compute.device),
+        })
     }
 
     /// What is known already, or nothing.
@@ -384,10 +376,7 @@ impl Judge<'_> {
 
 /// The network with its weights.
 fn load(judged: &Judged, compute: &Compute, precision: Precision) -> Result<Network, TrainerError> {
-    let config = &judged.snapshot.config;
-    let specs = config.model.parameter_specs();
-    let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, compute.device)?.values())?;
-    let network = Network::new(config.model.clone(), parameters, precision)?.predicting(config.diffusion.prediction);
+    let network = Network::unfilled(&judged.snapshot.config, compute.device, precision)?;
     match &judged.weights {
         Weights::Checkpoint => checkpoint::load_weights(&judged.snapshot.path, network.parameters(), "ema")?,
         Weights::File => snapshot::load(&judged.snapshot.path, &network)?,

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use dim_data::Image;
+use dim_model::Precision;
 use dim_model::weights::{self, Naming};
-use dim_model::{BackboneConfig, Precision};
-use dim_torch::Parameters;
 use tch::Tensor;
 
 pub(super) use self::request::set_steps;
@@ -21,7 +20,7 @@ use super::progress::Progress;
 use crate::cli::SampleArgs;
 use crate::config::{Autoencoder, Config};
 use crate::denoiser::Network;
-use crate::device::Compute;
+use crate::device::{Compute, kind_of};
 use crate::error::TrainerError;
 use crate::files;
 use crate::first_stage::FirstStage;
@@ -73,8 +72,8 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
         cfg_scale: request.cfg_scale,
         guidance_interval: request.guidance_interval,
         guidance_rescale: request.guidance_rescale,
-        device: if compute.device.is_cuda() { "cuda" } else { "cpu" }.to_owned(),
-        precision: if precision == Precision::F32 { "f32" } else { "bf16" }.to_owned(),
+        device: kind_of(compute.device).to_owned(),
+        precision: precision.name().to_owned(),
     };
     let images = describe(&request, &subject.classes);
     let folder = wanted.folder.as_deref().map(|path| ImageFolder::open(path, &drawing)).transpose()?;
@@ -200,11 +199,7 @@ fn load(
     compute: &Compute,
     precision: Precision,
 ) -> Result<Network, TrainerError> {
-    let model = &subject.config.model;
-    let specs = model.parameter_specs();
-    // Without gradients: half the memory.
-    let parameters = Parameters::from_flat(&specs, Parameters::zeros(&specs, compute.device)?.values())?;
-    let network = Network::new(model.clone(), parameters, precision)?.predicting(subject.config.diffusion.prediction);
+    let network = Network::unfilled(&subject.config, compute.device, precision)?;
     match &arguments.weights {
         Some(path) => snapshot::load(path, &network)?,
         None => checkpoint::load_weights(&subject.path, network.parameters(), group(arguments))?,
