@@ -5,7 +5,7 @@ use std::process::Command;
 use clap::{Args, ValueEnum};
 
 use crate::{
-    codegen, format, invariants, kernel_resources,
+    book, codegen, format, invariants, kernel_resources,
     process::{self, Interrupt},
     setup::{self, Request},
     steps::{Outcome, Steps},
@@ -39,6 +39,8 @@ enum Step {
     Lints,
     /// rustdoc, warnings are errors
     Docs,
+    /// docs/ as a book, in which every link holds
+    Book,
     /// Licences and advisories of the dependencies, where cargo-deny is installed
     Deny,
     /// The repository's golden files
@@ -100,6 +102,7 @@ impl Step {
                 command.env("RUSTDOCFLAGS", "-D warnings");
                 run(command)
             }
+            Self::Book => book::check(workspace, interrupt).map(|()| Outcome::Passed),
             Self::Invariants => invariants::run(workspace).map(|()| Outcome::Passed),
             Self::Kernels if !workspace.site().join("nvidia/cu13/bin/nvcc").exists() => {
                 Ok(Outcome::Skipped("nvcc is not installed".to_owned()))

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench_kernels, bench_scaling, bundle, ci, codegen, demo, format, invariants, kernel_resources,
+    bench_kernels, bench_scaling, book, bundle, ci, codegen, demo, format, invariants, kernel_resources,
     process::Interrupt,
     setup::{self, Request},
     test, test_gpu, verify,
@@ -48,6 +48,8 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make one book of HTML of docs/, and check every link in it
+    Book(book::Arguments),
     /// Format Rust, C++ and CUDA
     Format {
         /// Change nothing; fail if there is something to change
@@ -92,6 +94,7 @@ pub(crate) fn run(command: Command, workspace: &Workspace) -> anyhow::Result<Exi
         Command::BenchKernels(arguments) => return bench_kernels::run(workspace, &arguments, &interrupt),
         Command::BenchScaling(arguments) => return bench_scaling::run(workspace, &arguments, &interrupt),
         Command::Codegen { check } => codegen::run(workspace, check, &interrupt)?,
+        Command::Book(arguments) => book::run(workspace, &arguments, &interrupt)?,
         Command::Format { check } => format::run(workspace, check, &interrupt)?,
         Command::Invariants => invariants::run(workspace)?,
     }

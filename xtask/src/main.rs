@@ -8,6 +8,7 @@
 mod artifacts;
 mod bench_kernels;
 mod bench_scaling;
+mod book;
 mod bundle;
 mod ci;
 mod cli;

@@ -6,11 +6,8 @@ use crate::{
     process::{self, Interrupt},
     setup::{self, Request},
     steps::{Outcome, Steps},
-    workspace::Workspace,
+    workspace::{WITHOUT_TOOLS, Workspace},
 };
-
-/// Compiles bindgen and has no tests of its own; `cargo xtask codegen --check` is its test.
-const EXCLUDED: [&str; 2] = ["--exclude", "xtask-codegen"];
 
 pub(crate) fn run(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<()> {
     setup::run(workspace, Request::default(), interrupt)?;
@@ -50,8 +47,8 @@ fn commands(workspace: &Workspace, nextest: bool) -> Vec<(&'static str, Command)
     } else {
         workspace.cargo(["test", "--release", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests"])
     };
-    tests.args(EXCLUDED);
+    tests.args(WITHOUT_TOOLS);
     let mut doctests = workspace.cargo(["test", "--release", "--workspace", "--doc"]);
-    doctests.args(EXCLUDED);
+    doctests.args(WITHOUT_TOOLS);
     vec![("tests", tests), ("doctests", doctests)]
 }

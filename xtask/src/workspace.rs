@@ -6,6 +6,10 @@ use std::{
     process::Command,
 };
 
+/// What cargo is told to leave out where no program of the two is wanted: they compile bindgen and mdBook, and `cargo xtask ci` tests them by
+/// what they make, in its steps `codegen` and `book`.
+pub(crate) const WITHOUT_TOOLS: [&str; 4] = ["--exclude", "xtask-book", "--exclude", "xtask-codegen"];
+
 /// Where things are. Made once, from the environment, and handed down.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {

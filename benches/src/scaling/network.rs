@@ -61,6 +61,7 @@ impl Network {
             weight_decay: 0.03,
             clip_norm: Some(1.0),
             ema_decay: 0.9999,
+            ema_warmup: false,
         };
         let optimizer = trains.map(|_| AdamW::new(settings, &parameters));
         let mut backbone = config.build(parameters, precision)?;

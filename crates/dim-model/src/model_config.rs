@@ -84,6 +84,16 @@ impl ModelConfig {
         if name == table { resized_table(weights, prefix, Grid::square(side)) } else { Ok(None) }
     }
 
+    /// The parameters that hold a row for each class, and behind them, if there is a null class, one for that.
+    #[must_use]
+    pub fn class_tables(&self) -> &'static [&'static str] {
+        match self {
+            Self::Dim(_) => &["class_embed.modulation", "class_embed.token"],
+            Self::Dit(_) => &["y_embedder.embedding_table.weight"],
+            Self::Uvit(_) | Self::Unet(_) => &["label_emb.weight"],
+        }
+    }
+
     fn sizes(&self) -> &dyn BackboneConfig {
         match self {
             Self::Dim(config) => config,

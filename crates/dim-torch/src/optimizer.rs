@@ -29,6 +29,19 @@ pub struct AdamWConfig {
     pub clip_norm: Option<f64>,
     /// Decay of the moving average, applied at every step.
     pub ema_decay: f64,
+    /// Whether the average begins with smaller decays: see [`AdamWConfig::ema_decay_at`].
+    pub ema_warmup: bool,
+}
+
+impl AdamWConfig {
+    /// The decay of the moving average in the step after `steps`: `ema_decay`, or, if it warms up, `(1 + steps) / (10 + steps)` while that is
+    /// less, so that the average of a short run forgets the fresh parameters, too.
+    #[must_use]
+    pub fn ema_decay_at(&self, steps: u64) -> f64 {
+        #[allow(clippy::cast_precision_loss)] // beyond 2^53 steps the ratio is 1 anyway
+        let steps = steps as f64;
+        if self.ema_warmup { self.ema_decay.min((1.0 + steps) / (10.0 + steps)) } else { self.ema_decay }
+    }
 }
 
 /// The optimiser's state: flat f32 buffers beside the parameters', or beside a slice of them, and the number of steps taken.
@@ -122,7 +135,8 @@ impl AdamW {
         norm: &Tensor,
         lr: f64,
     ) -> Result<(), TorchError> {
-        let AdamWConfig { beta1, beta2, eps, weight_decay, clip_norm, ema_decay } = self.config;
+        let AdamWConfig { beta1, beta2, eps, weight_decay, clip_norm, .. } = self.config;
+        let ema_decay = self.config.ema_decay_at(self.step);
         let step = NonZeroU64::MIN.saturating_add(self.step);
         let clip = clip_norm.map(|max_norm| Ok::<_, TorchError>(Clip { norm: view(NAME, "norm", norm)?, max_norm }));
         let inputs = AdamWEma {

@@ -87,8 +87,15 @@ fn operations_do_what_their_names_say() {
     });
 }
 
-const CONFIG: AdamWConfig =
-    AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.01, clip_norm: Some(0.5), ema_decay: 0.9 };
+const CONFIG: AdamWConfig = AdamWConfig {
+    beta1: 0.9,
+    beta2: 0.99,
+    eps: 1e-8,
+    weight_decay: 0.01,
+    clip_norm: Some(0.5),
+    ema_decay: 0.9,
+    ema_warmup: false,
+};
 /// Examples of a step; they divide by 1, 2, 3 and 4.
 const EXAMPLES: i64 = 12;
 

@@ -40,8 +40,24 @@ fn gradients_accumulate_into_the_flat_buffer() {
 
 #[test]
 fn optimiser_follows_the_definition_of_adamw() {
-    let config =
-        AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: Some(1.5), ema_decay: 0.9 };
+    follows_the_definition(false);
+}
+
+#[test]
+fn average_that_warms_up_begins_with_smaller_decays() {
+    follows_the_definition(true);
+}
+
+fn follows_the_definition(ema_warmup: bool) {
+    let config = AdamWConfig {
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.03,
+        clip_norm: Some(1.5),
+        ema_decay: 0.35,
+        ema_warmup,
+    };
     let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
     fill(&parameters);
     let mut optimizer = AdamW::new(config, &parameters);
@@ -63,7 +79,10 @@ fn optimiser_follows_the_definition_of_adamw() {
         let corrected = &first / (1.0 - 0.9_f64.powi(step));
         let root = (&second / (1.0 - 0.99_f64.powi(step))).sqrt() + 1e-8;
         value = &value * (1.0 - 1e-2 * 0.03) - corrected / root * 1e-2;
-        ema = &ema * 0.9 + &value * 0.1;
+        let steps = f64::from(step - 1); // before this one
+        let warm = (1.0 + steps) / (10.0 + steps); // passes 0.35 at the fifth step
+        let decay = if ema_warmup { warm.min(0.35) } else { 0.35 };
+        ema = &ema * decay + &value * (1.0 - decay);
     }
     let error =
         |ours: &Tensor, expected: &Tensor| (ours.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
@@ -112,8 +131,15 @@ fn bf16_copy_follows_the_weights_whoever_writes_them() {
     assert_fresh("after a write to the flat buffer");
     let _ = parameters.values().narrow(0, 0, 4).fill_(0.73);
     assert_fresh("after a write to a part of it");
-    let config =
-        AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: None, ema_decay: 0.9 };
+    let config = AdamWConfig {
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.03,
+        clip_norm: None,
+        ema_decay: 0.9,
+        ema_warmup: false,
+    };
     let mut optimizer = AdamW::new(config, &parameters);
     let average = Parameters::from_flat(&specs(), optimizer.ema.shallow_clone()).unwrap().with_bf16_copy();
     let before = average.weight("bias").unwrap().computed(Kind::BFloat16).unwrap().copy();
@@ -132,8 +158,15 @@ fn bf16_copy_follows_the_weights_whoever_writes_them() {
 fn a_step_between_forward_and_backward_is_noticed() {
     let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
     fill(&parameters);
-    let config =
-        AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: None, ema_decay: 0.9 };
+    let config = AdamWConfig {
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.03,
+        clip_norm: None,
+        ema_decay: 0.9,
+        ema_warmup: false,
+    };
     let mut optimizer = AdamW::new(config, &parameters);
     let weight = parameters.get("weight").unwrap();
     let product = (&weight * &weight).sum(Kind::Float);
@@ -144,8 +177,15 @@ fn a_step_between_forward_and_backward_is_noticed() {
 
 #[test]
 fn clipping_leaves_the_gradients_and_a_norm_that_is_no_number_shows() {
-    let config =
-        AdamWConfig { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.03, clip_norm: Some(1.0), ema_decay: 0.9 };
+    let config = AdamWConfig {
+        beta1: 0.9,
+        beta2: 0.99,
+        eps: 1e-8,
+        weight_decay: 0.03,
+        clip_norm: Some(1.0),
+        ema_decay: 0.9,
+        ema_warmup: false,
+    };
     let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
     let mut optimizer = AdamW::new(config, &parameters);
     let _ = parameters.gradients().unwrap().fill_(3.0);

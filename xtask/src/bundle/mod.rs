@@ -18,16 +18,13 @@ use crate::{
     cli::absolute,
     process::{self, Interrupt},
     setup::{self, Request},
-    workspace::Workspace,
+    workspace::{WITHOUT_TOOLS, Workspace},
 };
 
 const RUN: &str = include_str!("run.sh");
 
 /// Integration tests of this name need a GPU, in whatever package they are.
 const GPU_TESTS: &str = "cuda_*";
-
-/// Compiles bindgen, which no program needs.
-const EXCLUDED: &str = "xtask-codegen";
 
 /// Gather programs, GPU tests and benchmarks for a machine with libtorch 2.11.0 but without Rust (docs/cluster.md)
 #[derive(Args, Debug)]
@@ -73,7 +70,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
 
 /// Builds the tests that need a GPU.
 pub(crate) fn gpu_tests(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<Vec<Program>> {
-    let arguments = ["test", "--release", "--no-run", "--workspace", "--exclude", EXCLUDED, "--test", GPU_TESTS];
+    let [a, b, c, d] = WITHOUT_TOOLS;
+    let arguments = ["test", "--release", "--no-run", "--workspace", a, b, c, d, "--test", GPU_TESTS];
     Ok(artifacts::build(workspace, arguments, interrupt)?.programs)
 }
 

@@ -9,7 +9,7 @@ use dim_torch::distributed::{Place, Timeouts, World};
 use tch::Device;
 
 use crate::cli::{TrainArgs, Which};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, Train};
 use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::files;
@@ -80,6 +80,9 @@ pub(super) fn run<T: Task>(
             world.as_ref().map_or_else(String::new, |world| format!(", one of {} processes", world.size())),
             run.path().display()
         );
+        if matches!(start, Start::Fresh) {
+            note_fresh_weights(config.train());
+        }
     }
     let mut session = Session::new(task, config, run.clone(), state, start)?;
     session.trace = arguments.trace.clone().filter(|_| leads);
@@ -107,6 +110,20 @@ pub(super) fn run<T: Task>(
             );
             Ok(exit_code)
         }
+    }
+}
+
+/// A share of fresh weights that can be seen in pictures.
+const MUCH: f64 = 0.01;
+
+fn note_fresh_weights(train: &Train) {
+    let share = train.share_of_fresh_weights();
+    if train.initial_weights.is_none() && share > MUCH {
+        eprintln!(
+            "note: train.ema_decay = {} leaves {:.0} % of the fresh weights in the average of a run this short; train.ema_warmup = true mends it",
+            train.ema_decay,
+            100.0 * share
+        );
     }
 }
 

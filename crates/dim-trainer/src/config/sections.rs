@@ -90,6 +90,9 @@ pub struct Train {
     pub clip_norm: Option<f64>,
     /// Decay of the moving average of the weights, applied at every step.
     pub ema_decay: f64,
+    /// The average begins with the decay `(1 + steps) / (10 + steps)` while that is less, and so forgets the fresh weights in short runs, too.
+    #[serde(default)]
+    pub ema_warmup: bool,
     /// Show every image mirrored in half of the cases.
     pub random_flip: bool,
     /// Broken image files to bear; one more ends the run.
@@ -143,6 +146,15 @@ pub struct Distributed {
     pub start_timeout_s: f64,
     /// And for the slowest, in all that is done together. Long, for one draws pictures and writes files while the others wait.
     pub timeout_s: f64,
+}
+
+impl Train {
+    /// The share that the fresh weights keep in the moving average to the end.
+    pub fn share_of_fresh_weights(&self) -> f64 {
+        let steps = self.images.div_ceil(self.batch_size.max(1) as u64);
+        // A warm-up forgets them within some twenty steps.
+        if self.ema_warmup { 0.0 } else { self.ema_decay.powf(steps as f64) }
+    }
 }
 
 impl Default for Distributed {

@@ -89,7 +89,7 @@ impl Task for DiffusionTask {
     /// The weights may be those of another image size.
     fn start_from(network: &Network, path: &Path, config: &Config) -> Result<(), TrainerError> {
         note_other_diffusion(path, config)?;
-        initial_weights::load(path, network)
+        initial_weights::load(path, network, config.train.seed)
     }
 
     fn source(&self) -> &Arc<dyn Source> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use dim_model::BackboneConfig;
 use dim_model::weights::{self, WeightFile};
 use dim_torch::Parameters;
-use tch::Device;
+use tch::{Device, Tensor};
 
 use super::checkpoint;
 use crate::denoiser::Network;
@@ -14,12 +14,12 @@ use crate::error::TrainerError;
 use crate::snapshot;
 
 /// Reads a file of weights into `network`, of a checkpoint the moving average. A learned position table of another square grid is resized
-/// bilinearly; all else must fit.
+/// bilinearly; of another number of classes only what stands for no class is taken, and the classes start as `seed` says; all else must fit.
 ///
 /// # Errors
 /// [`TrainerError::Weights`] with every missing, unexpected and wrongly shaped key at once; of a checkpoint that does not read, what
 /// [`checkpoint::load`] says.
-pub(super) fn load(path: &Path, network: &Network) -> Result<(), TrainerError> {
+pub(super) fn load(path: &Path, network: &Network, seed: u64) -> Result<(), TrainerError> {
     let file = WeightFile::open(path)?;
     let mut tensors = if checkpoint::is_checkpoint(file.metadata()) {
         let specs = snapshot::config_of(&file)?.map(|config| config.model.parameter_specs());
@@ -40,7 +40,44 @@ pub(super) fn load(path: &Path, network: &Network) -> Result<(), TrainerError> {
             *tensor = resized;
         }
     }
+    if with_own_classes(&mut tensors, network, seed)? {
+        let classes = network.config().classes();
+        eprintln!("note: {} knows other classes than these {classes}, which start fresh", path.display());
+    }
     Ok(weights::assign(network.parameters(), &tensors)?)
+}
+
+/// Puts fresh rows in place of tables of another number of classes; whether there were any.
+fn with_own_classes(tensors: &mut [(String, Tensor)], network: &Network, seed: u64) -> Result<bool, TrainerError> {
+    let (config, parameters) = (network.config(), network.parameters());
+    let mut others = Vec::new();
+    for (index, (name, tensor)) in tensors.iter().enumerate() {
+        if !config.class_tables().contains(&name.as_str()) {
+            continue;
+        }
+        let Ok(own) = parameters.get(name) else { continue };
+        if let ([own, width], [its, its_width]) = (own.size().as_slice(), tensor.size().as_slice())
+            && width == its_width
+            && own != its
+            && *its > 0
+        {
+            others.push(index);
+        }
+    }
+    if others.is_empty() {
+        return Ok(false);
+    }
+    network.initialise(seed)?;
+    for index in others {
+        let (name, tensor) = &mut tensors[index];
+        let table = parameters.get(name)?.detach().copy();
+        if let Some(null) = config.null_class() {
+            let last = tensor.f_narrow(0, tensor.size()[0] - 1, 1)?;
+            let _ = table.f_narrow(0, null as i64, 1)?.f_copy_(&last)?;
+        }
+        *tensor = table;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -85,7 +122,7 @@ mod tests {
         let uvit = |image_size| network(ModelConfig::Uvit(UvitConfig { image_size, ..UvitConfig::tiny() }));
         for (small, large, naming) in [(dim(8, 32), dim(12, 32), Naming::Authors), (uvit(8), uvit(12), Naming::Ours)] {
             let folder = tempfile::tempdir().unwrap();
-            load(&saved(&small, naming, &folder), &large).unwrap();
+            load(&saved(&small, naming, &folder), &large, 0).unwrap();
             let x = Tensor::arange(3 * 12 * 12, (Kind::Float, Device::Cpu)).cos().view([1, 3, 12, 12]);
             let t = Tensor::from_slice(&[500_f32]);
             // The small network interpolates its own table when it is given larger images.
@@ -96,9 +133,36 @@ mod tests {
     }
 
     #[test]
+    fn classes_of_another_number_start_fresh_and_all_else_is_kept() {
+        let uvit = |classes| network(ModelConfig::Uvit(UvitConfig { classes, ..UvitConfig::tiny() }));
+        let dim = |classes| network(ModelConfig::Dim(DimConfig { classes, ..DimConfig::tiny() }));
+        for (trained, own) in [(dim(5), dim(3)), (uvit(2), uvit(6))] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = saved(&trained, Naming::Ours, &folder);
+            let fresh = network(own.config().clone());
+            fresh.initialise(7).unwrap();
+            load(&path, &own, 7).unwrap();
+            let same = |a: &Tensor, b: &Tensor| a.equal(b);
+            let (mut tables, null) = (0, own.config().null_class().unwrap() as i64);
+            for (spec, tensor) in own.parameters().iter() {
+                let of = |network: &Network| network.parameters().get(&spec.name).unwrap();
+                if own.config().class_tables().contains(&spec.name.as_str()) {
+                    tables += 1;
+                    let trained_null = of(&trained).get(trained.config().null_class().unwrap() as i64);
+                    assert!(same(&tensor.get(null), &trained_null), "{}: no class is what it was", spec.name);
+                    assert!(same(&tensor.narrow(0, 0, null), &of(&fresh).narrow(0, 0, null)), "{}", spec.name);
+                } else {
+                    assert!(same(tensor, &of(&trained)), "{}", spec.name);
+                }
+            }
+            assert_eq!(tables, own.config().class_tables().len());
+        }
+    }
+
+    #[test]
     fn network_of_another_width_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = load(&saved(&dim(8, 16), Naming::Authors, &folder), &dim(8, 32)).unwrap_err().to_string();
+        let error = load(&saved(&dim(8, 16), Naming::Authors, &folder), &dim(8, 32), 0).unwrap_err().to_string();
         assert!(
             error.contains("of the wrong shape") && error.contains("position_table expected [18, 32] got [18, 16]"),
             "{error}"

@@ -208,6 +208,7 @@ fn optimizer_config(train: &Train) -> AdamWConfig {
         weight_decay: train.weight_decay,
         clip_norm: train.clip_norm,
         ema_decay: train.ema_decay,
+        ema_warmup: train.ema_warmup,
     }
 }
 
