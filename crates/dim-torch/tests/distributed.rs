@@ -99,9 +99,10 @@ const CONFIG: AdamWConfig = AdamWConfig {
 /// Examples of a step; they divide by 1, 2, 3 and 4.
 const EXAMPLES: i64 = 12;
 
+/// Gradients come in another order than that of the buffer from its end: of `first` last.
 fn specs() -> Vec<ParameterSpec> {
     let shapes: [(&str, &[i64]); 5] =
-        [("first", &[5, 7]), ("unused", &[3]), ("shared", &[7, 7]), ("scale", &[1]), ("last", &[7, 30])];
+        [("last", &[7, 30]), ("unused", &[3]), ("shared", &[7, 7]), ("scale", &[1]), ("first", &[5, 7])];
     shapes.iter().map(|(name, shape)| ParameterSpec::new(*name, shape)).collect()
 }
 

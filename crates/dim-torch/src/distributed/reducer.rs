@@ -2,6 +2,7 @@
 //! Source: Li et al. 2020, "PyTorch Distributed" (arXiv 2006.15704); the splits are Rajbhandari et al. 2020, "ZeRO" (arXiv 1910.02054).
 
 mod buckets;
+mod departures;
 mod hook;
 
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tch::{Kind, Tensor, no_grad};
 
 use self::buckets::{Bucket, Plan};
+use self::departures::Departures;
 use super::{Pending, World};
 use crate::{Parameters, TorchError};
 
@@ -41,8 +43,8 @@ pub struct ReducerOptions {
 
 /// Adds up the gradients of all processes.
 ///
-/// Buckets go from the end of the buffer to its beginning, as the backward pass does, and in the same order everywhere. The first
-/// backward pass teaches how often each parameter gets a gradient; from the second on a bucket leaves as soon as its last gradient is there.
+/// The first backward pass teaches how often each parameter gets a gradient, and when each bucket has its last; from the second on the
+/// buckets leave in that order, the same everywhere, each as soon as it is complete.
 pub struct Reducer {
     shared: Arc<Mutex<State>>,
     split: Split,
@@ -63,8 +65,9 @@ struct State {
     fired: Vec<u32>,
     /// Parameters of each bucket that still lack a gradient.
     lacking: Vec<usize>,
-    /// The bucket that leaves next.
-    next: usize,
+    /// Of each bucket, the number of its last gradient among all of the first backward pass, from 1.
+    last_arrival: Vec<u64>,
+    departures: Departures,
     under_way: VecDeque<Departed>,
     /// Of split gradients, what gathers in buckets that have not left.
     staged: Vec<Option<Tensor>>,
@@ -113,7 +116,8 @@ impl Reducer {
             expected: None,
             fired: vec![0; sizes.len()],
             lacking: vec![0; buckets],
-            next: 0,
+            last_arrival: vec![0; buckets],
+            departures: Departures::new(buckets),
             under_way: VecDeque::new(),
             staged: (0..buckets).map(|_| None).collect(),
             failed: None,
@@ -186,7 +190,7 @@ impl State {
 
     fn begin(&mut self, last: bool) {
         self.last = last;
-        self.next = 0;
+        self.departures.restart();
         self.fired.fill(0);
         if let Some(expected) = &self.expected {
             self.plan.count_members(&mut self.lacking, |parameter| expected[parameter] > 0);
@@ -196,10 +200,16 @@ impl State {
     /// Parameter `index` got a gradient.
     fn arrived(&mut self, index: usize) -> Result<(), TorchError> {
         self.fired[index] += 1;
+        if self.expected.is_none() {
+            let number = 1 + self.last_arrival.iter().max().copied().unwrap_or(0);
+            for piece in &self.plan.members[index] {
+                self.last_arrival[piece.bucket] = number;
+            }
+        }
         if !self.sends() {
             return Ok(());
         }
-        if self.plan.members[index].iter().any(|piece| piece.bucket < self.next) {
+        if self.plan.members[index].iter().any(|piece| self.departures.has_left(piece.bucket)) {
             return Err(TorchError::Libtorch(format!(
                 "gradient {} of parameter {index} came after its bucket had left; expected {:?}, as in the first backward pass",
                 self.fired[index],
@@ -214,8 +224,8 @@ impl State {
             for piece in &self.plan.members[index] {
                 self.lacking[piece.bucket] -= 1;
             }
-            while self.next < self.plan.buckets.len() && self.lacking[self.next] == 0 {
-                self.depart()?;
+            while let Some(bucket) = self.departures.next().filter(|&bucket| self.lacking[bucket] == 0) {
+                self.depart(bucket)?;
             }
         }
         Ok(())
@@ -239,17 +249,17 @@ impl State {
         Ok(())
     }
 
-    /// Sends the next bucket.
-    fn depart(&mut self) -> Result<(), TorchError> {
-        let bucket = self.plan.buckets[self.next];
+    /// Sends the bucket of this number, which is the next.
+    fn depart(&mut self, number: usize) -> Result<(), TorchError> {
+        let bucket = self.plan.buckets[number];
         let source = match self.options.split {
-            Split::Gradients => match self.staged[self.next].take() {
+            Split::Gradients => match self.staged[number].take() {
                 Some(staged) => staged,
                 None => Tensor::f_zeros([bucket.length], (Kind::Float, self.flat.device()))?,
             },
             _ => self.flat.f_narrow(0, bucket.start, bucket.length)?,
         };
-        self.next += 1;
+        self.departures.leave();
         let wire = match (self.options.bf16, self.options.split) {
             (true, _) => Some(source.f_to_kind(Kind::BFloat16)?),
             (false, Split::Gradients) => Some(source.shallow_clone()),
@@ -286,17 +296,28 @@ impl State {
 
     /// After a backward pass: sends what has not left, and takes in all.
     fn finish(&mut self) -> Result<(), TorchError> {
-        if self.expected.is_none() {
-            self.expected = Some(self.fired.clone());
-        }
         if self.sends() {
-            while self.next < self.plan.buckets.len() {
-                self.depart()?;
+            while let Some(bucket) = self.departures.next() {
+                self.depart(bucket)?;
             }
             while !self.under_way.is_empty() {
                 self.arrive()?;
             }
         }
+        if self.expected.is_none() {
+            self.expected = Some(self.fired.clone());
+            self.agree_on_order()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the buckets leave in the order in which those of rank 0 were completed.
+    fn agree_on_order(&mut self) -> Result<(), TorchError> {
+        let own: Vec<i64> = Departures::by_arrival(&self.last_arrival).iter().map(|&bucket| bucket as i64).collect();
+        let order = Tensor::f_from_slice(&own)?.f_to_device(self.flat.device())?;
+        self.world.broadcast(&order, 0)?.wait()?;
+        let order = Vec::<i64>::try_from(order)?;
+        self.departures.set_order(order.iter().map(|&bucket| bucket as usize).collect());
         Ok(())
     }
 }

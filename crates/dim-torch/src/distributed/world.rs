@@ -280,15 +280,11 @@ fn handshake(store: &Store, place: &Place, identity: &str, patience: Duration) -
     for rank in 0..place.size {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let Ok(theirs) = store.get(&key(rank), left) else {
-            let missing: Vec<String> = (0..place.size)
-                .filter(|&rank| !store.has(&key(rank)).unwrap_or(false))
-                .map(|rank| rank.to_string())
-                .collect();
-            return Err(failed(format!(
-                "after {} s rank {} had not come",
-                patience.as_secs_f64(),
-                missing.join(" and rank ")
-            )));
+            let after = patience.as_secs_f64();
+            return Err(failed(match missing(store, place, key) {
+                Ok(ranks) => format!("after {after} s rank {} had not come", ranks.join(" and rank ")),
+                Err(error) => format!("after {after} s not all had come, and the store is gone ({error})"),
+            }));
         };
         let (host, theirs) = theirs.split_once('\n').unwrap_or((&theirs, ""));
         hosts.push(host.to_owned());
@@ -311,6 +307,25 @@ fn handshake(store: &Store, place: &Place, identity: &str, patience: Duration) -
         std::thread::sleep(Duration::from_millis(20));
     }
     Err(TorchError::Disagreement { problems })
+}
+
+/// How long rank 0 keeps the store for those who ask who is missing.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The ranks that have not come. Those who have all ask at about the same time: rank 0, which holds the store, waits for them.
+fn missing(store: &Store, place: &Place, key: impl Fn(usize) -> String) -> Result<Vec<String>, TorchError> {
+    let mut ranks = Vec::new();
+    for rank in 0..place.size {
+        if !store.has(&key(rank))? {
+            ranks.push(rank.to_string());
+        }
+    }
+    store.add("gave up", 1)?;
+    let (came, until) = ((place.size - ranks.len()) as i64, Instant::now() + GRACE);
+    while opens_store(place) && store.add("gave up", 0)? < came && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(ranks)
 }
 
 fn opens_store(place: &Place) -> bool {

@@ -36,11 +36,14 @@ fn blocks(page: &str) -> Vec<(&str, &str)> {
 /// What follows the program's name in every command that a page shows, in blocks and between backticks.
 fn commands(page: &str) -> Vec<String> {
     let joined = page.replace("\\\n", " ");
-    let block_lines = blocks(&joined).into_iter().filter(|(kind, _)| kind.is_empty()).flat_map(|(_, block)| block.lines());
-    let spans = joined.lines().filter(|line| !line.starts_with("```")).flat_map(|line| line.split('`').skip(1).step_by(2));
+    let block_lines =
+        blocks(&joined).into_iter().filter(|(kind, _)| kind.is_empty()).flat_map(|(_, block)| block.lines());
+    let spans =
+        joined.lines().filter(|line| !line.starts_with("```")).flat_map(|line| line.split('`').skip(1).step_by(2));
     let shown = block_lines.chain(spans).map(|line| line.replace("cargo run --release -p dim-trainer -- ", PROGRAM));
     let shown = shown.filter_map(|line| {
-        let begins = line.starts_with(PROGRAM) || ["torchrun ", "srun ", "mpirun ", "./run "].iter().any(|with| line.starts_with(with));
+        let begins = line.starts_with(PROGRAM)
+            || ["torchrun ", "srun ", "mpirun ", "./run "].iter().any(|with| line.starts_with(with));
         begins.then(|| line.split_once(PROGRAM).map(|(_, rest)| rest.to_owned())).flatten()
     });
     shown.map(|line| line.split(" #").next().unwrap_or_default().trim().to_owned()).collect()
@@ -97,5 +100,8 @@ fn wrong_commands_are_noticed() {
     assert!(parse("sample --run r --folder").is_err());
     assert!(parse("sample --no-such-option …").is_err());
     assert!(parse("train --config … --run … --resume=if-any").is_ok());
-    assert_eq!(commands("`dim-trainer sample --run r`\n\n```\ntorchrun -- dim-trainer train \\\n --run r   # so\n```\n"), ["train --run r", "sample --run r"]);
+    assert_eq!(
+        commands("`dim-trainer sample --run r`\n\n```\ntorchrun -- dim-trainer train \\\n --run r   # so\n```\n"),
+        ["train --run r", "sample --run r"]
+    );
 }
