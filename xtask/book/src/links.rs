@@ -31,6 +31,11 @@ pub(crate) fn destinations(page: &str) -> Vec<Destination> {
     found
 }
 
+/// Every destination in a page of HTML.
+pub(crate) fn of_html(page: &str) -> Vec<Destination> {
+    attributes(page, 0..page.len())
+}
+
 fn destination(page: &str, start: usize, length: usize) -> Destination {
     let range = start..start + length;
     Destination { text: page[range.clone()].to_owned(), range }

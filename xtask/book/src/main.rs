@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod links;
+mod made;
 mod pages;
 
 use std::{env, fs, path::PathBuf, process::ExitCode};
@@ -41,6 +42,7 @@ fn run() -> anyhow::Result<()> {
     config.build.build_dir = "html".into();
     config.set("output.html.git-repository-url", pages::REPOSITORY)?;
     MDBook::load_with_config(&out, config)?.build()?;
+    made::check(&out.join("html"))?;
     println!("{} pages: {}", pages.len(), out.join("html/index.html").display());
     Ok(())
 }

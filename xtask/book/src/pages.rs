@@ -88,7 +88,8 @@ impl Pages {
             let source = root.join(&path);
             ensure!(source.exists(), "{} links to {destination}, which is not there", page.display());
             if chapters.contains(&path) {
-                return Ok(None);
+                // mdBook makes an index of it, but leaves links to it as they are.
+                return Ok(destination.strip_suffix("README.md").map(|folder| format!("{folder}index.md")));
             }
             let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
             if SHOWN_BY_BROWSERS.contains(&extension) {
@@ -169,7 +170,7 @@ mod tests {
             text("README.md"),
             format!("[a](docs/a.md#x) [code]({REPOSITORY}/blob/main/src/a.rs) ![p](docs/p.png)\n")
         );
-        assert_eq!(text("docs/a.md"), "<img src=\"p.png\"> [home](../README.md)\n");
+        assert_eq!(text("docs/a.md"), "<img src=\"p.png\"> [home](../index.md)\n");
         assert_eq!(text("docs/p.png"), "pixels");
     }
 
