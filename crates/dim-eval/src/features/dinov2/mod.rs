@@ -188,15 +188,22 @@ mod tests {
     fn positions_stay_where_they_were_learnt_and_come_from_the_published_places_elsewhere() {
         let mut network = Dinov2::procedural(SMALL, 3, Device::Cpu).unwrap();
         assert_eq!(network.positions(5, 5).unwrap(), network.positions);
-        // A ramp along the columns: away from the edges, what is found there is the place that it was taken from.
-        let ramp = Tensor::arange(5, (Kind::Float, Device::Cpu)).view([1, 1, 5, 1]).expand([1, 5, 5, 64], false);
-        network.positions =
-            Tensor::cat(&[Tensor::zeros([1, 1, 64], (Kind::Float, Device::Cpu)), ramp.reshape([1, 25, 64])], 1);
+        // A ramp along the columns, so that a value is a sum of places.
+        let on = (Kind::Float, Device::Cpu);
+        let ramp = Tensor::arange(5, on).view([1, 1, 5, 1]).expand([1, 5, 5, 64], false);
+        network.positions = Tensor::cat(&[Tensor::zeros([1, 1, 64], on), ramp.reshape([1, 25, 64])], 1);
         let found = network.positions(5, 4).unwrap();
-        for column in [1, 2] {
-            let place = (column as f64 + 0.5) * 5.0 / 4.1 - 0.5;
-            let value = found.double_value(&[0, 1 + 2 * 4 + column, 7]);
-            assert!((value - place).abs() < 0.02, "{column}: {value} and {place}");
+        // The cubic convolution of Keys 1981, with a = -0.75.
+        let weight = |x: f64| match x.abs() {
+            x if x <= 1.0 => 1.25 * x.powi(3) - 2.25 * x.powi(2) + 1.0,
+            x if x < 2.0 => -0.75 * (x.powi(3) - 5.0 * x.powi(2) + 8.0 * x - 4.0),
+            _ => 0.0,
+        };
+        for column in 0..4 {
+            let place = (f64::from(column) + 0.5) * 5.0 / 4.1 - 0.5;
+            let expected: f64 = (-2..=6).map(|at| weight(place - f64::from(at)) * f64::from(at.clamp(0, 4))).sum();
+            let value = found.double_value(&[0, 1 + 2 * 4 + i64::from(column), 7]);
+            assert!((value - expected).abs() < 1e-5, "{column}: {value} and {expected}");
         }
     }
 
