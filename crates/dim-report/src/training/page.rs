@@ -91,7 +91,7 @@ fn of(runs: &[TrainingRun], run: &TrainingRun, text: &str) -> String {
 
 /// The name of a run above what is its own.
 fn heading(runs: &[TrainingRun], run: &TrainingRun) -> Markup {
-    html! { @if runs.len() > 1 { h3 { (table::unbroken(&run.name)) } } }
+    html! { @if runs.len() > 1 { h3.name { (table::unbroken(&run.name)) } } }
 }
 
 /// The legend of several runs; one needs none.
