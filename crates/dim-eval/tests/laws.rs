@@ -3,14 +3,12 @@
 
 mod common;
 
-use dim_eval::features::{
-    Dinov2, Dinov2Layout, EfficientNetLite0, FeatureExtractor, FeedForward, Inception, Preprocessing,
-};
+use dim_eval::features::{Dinov2, EfficientNetLite0, FeatureExtractor, Inception, Preprocessing};
 use dim_eval::{
     EvalError, Gaussian, InceptionScore, Neighbours, Perceptual, Statistics, Subsets, frechet_distance,
     kernel_distance, kernel_distance_of_all, neighbours, radii,
 };
-use dim_model::weights::{self, FileFormat, Naming};
+use dim_model::weights::{self, Naming};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -376,69 +374,4 @@ fn inception_takes_images_of_any_size_and_the_names_of_the_wrapper() {
     let error = loaded.logits(&same.features, false).err().unwrap().to_string();
     assert!(error.contains("fc.weight"), "{error}");
     assert!(own.prepare(&pixels.narrow(1, 0, 1)).is_err());
-}
-
-/// The tensors of DINOv2 as transformers calls them: its maps of queries, keys and values are apart.
-fn as_in_transformers(tensors: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
-    let whole = [
-        ("cls_token", "embeddings.cls_token"),
-        ("pos_embed", "embeddings.position_embeddings"),
-        ("patch_embed.proj", "embeddings.patch_embeddings.projection"),
-        ("attn.proj", "attention.output.dense"),
-        ("ls1.gamma", "layer_scale1.lambda1"),
-        ("ls2.gamma", "layer_scale2.lambda1"),
-        ("w12", "weights_in"),
-        ("w3", "weights_out"),
-        ("blocks.", "encoder.layer."),
-    ];
-    let mut renamed = Vec::new();
-    for (name, tensor) in tensors {
-        let name = whole.iter().fold(name.clone(), |name, (ours, theirs)| name.replace(ours, theirs));
-        let name = if name.starts_with("norm.") { format!("layer{name}") } else { name };
-        if name.contains("attn.qkv") {
-            let parts = ["query", "key", "value"].into_iter().zip(tensor.chunk(3, 0));
-            renamed.extend(parts.map(|(part, rows)| {
-                (name.replace("attn.qkv", &format!("attention.attention.{part}")), rows.contiguous())
-            }));
-        } else {
-            renamed.push((name, tensor.shallow_clone()));
-        }
-    }
-    renamed
-}
-
-#[test]
-fn dinov2_sees_the_same_with_weights_of_either_naming_in_either_format() {
-    common::single_thread();
-    let folder = tempfile::tempdir().unwrap();
-    for (feed_forward, hidden) in [(FeedForward::Mlp, 256), (FeedForward::SwiGlu, 176)] {
-        let layout = Dinov2Layout { width: 64, depth: 2, feed_forward, hidden, patch: 14, learnt_side: 5 };
-        let own = Dinov2::procedural(layout, 7, Device::Cpu).unwrap();
-        let parameters = Dinov2::procedural_parameters(layout, 7).unwrap();
-        let tensors: Vec<_> = parameters.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.detach())).collect();
-        let with_mask = |mut tensors: Vec<(String, Tensor)>, mask: &str| {
-            tensors.push((mask.to_owned(), Tensor::zeros([1, 64], (Kind::Float, Device::Cpu))));
-            tensors
-        };
-        let published =
-            with_mask(tensors.iter().map(|(name, t)| (name.clone(), t.shallow_clone())).collect(), "mask_token");
-        let transformers = with_mask(as_in_transformers(&tensors), "embeddings.mask_token");
-        let prepared = own.prepare(&((images(224, 0.3) + 1.0) * 127.5)).unwrap();
-        let expected = own.see(&prepared).unwrap().features;
-        assert_eq!(expected.size(), [2, own.dimension() as i64]);
-        for (file, tensors, format) in [
-            ("dinov2_vitl14_pretrain.pth", published, FileFormat::PyTorch),
-            ("model.safetensors", transformers, FileFormat::Safetensors),
-        ] {
-            let path = folder.path().join(file);
-            weights::save_as(&path, tensors, Naming::Ours, format, &std::collections::BTreeMap::new()).unwrap();
-            let loaded = Dinov2::load(&path, Device::Cpu).unwrap();
-            assert_eq!(largest_difference(&loaded.see(&prepared).unwrap().features, &expected), 0.0, "{file}");
-            assert_eq!((loaded.name(), loaded.spatial_dimension(), loaded.classes()), ("dinov2", None, None));
-        }
-    }
-    let small = images(32, 0.0);
-    let error =
-        Dinov2::load(folder.path().join("model.safetensors"), Device::Cpu).unwrap().prepare(&small).unwrap_err();
-    assert!(error.to_string().contains("[image, 3, 224, 224]"), "{error}");
 }

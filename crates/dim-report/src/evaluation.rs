@@ -67,12 +67,13 @@ pub fn page(evaluation: &Evaluation) -> String {
         scales.next().is_some_and(|first| scales.any(|other| other != first))
     });
     let entry = |(number, name)| Entry { number, look: Look::numbered(number), name, detail: None };
+    let entries: Vec<Entry<'_>> = networks.iter().copied().enumerate().map(entry).collect();
     let main = html! {
         (table::of_numbers(&scores(evaluation, &names)))
         @if has_curves {
             section #curves {
                 h2 { "Against guidance" }
-                (legend(&networks.iter().copied().enumerate().map(entry).collect::<Vec<_>>(), "networks"))
+                @if networks.len() > 1 { (legend(&entries, "networks")) }
                 div.figures { @for (index, name) in names.iter().enumerate() { (curve(evaluation, &networks, name, index)) } }
             }
         }
@@ -82,7 +83,7 @@ pub fn page(evaluation: &Evaluation) -> String {
                 @for judged in &evaluation.judged {
                     figure {
                         (picture::png(&judged.picture, &format!("samples of {}", judged.network)))
-                        figcaption { (judged.network) ", " (guidance(judged)) }
+                        figcaption { (judged.network) ", " (format::guidance(judged.guided.then_some(judged.cfg_scale))) }
                     }
                 }
             }

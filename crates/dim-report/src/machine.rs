@@ -42,7 +42,7 @@ pub fn cards() -> Vec<String> {
 pub fn commit_of(folder: &Path) -> Option<String> {
     let mut git = Command::new("git");
     let describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
-    let output = git.arg("-C").arg(folder).args(describe).output().ok()?;
+    let output = git.args(["--no-optional-locks", "-C"]).arg(folder).args(describe).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }

@@ -31,7 +31,7 @@ pub fn page(run: &Run) -> String {
     let header = html! {
         p.lead { (lead(run)) }
         @for text in caveats(run) { (caveat(&text)) }
-        (facts(machine.iter().map(|(name, value)| (name.as_ref(), value.as_str()))))
+        (facts(machine.iter().map(|(name, value)| (*name, value.as_str()))))
         p { (download::link(run)) }
         (sections(&places))
     };

@@ -140,7 +140,7 @@ pub(super) fn of_metric(runs: &[TrainingRun], name: &str, index: usize) -> Marku
                 let (_, value) = found.scores.iter().find(|(known, _)| known == name)?;
                 Some([found.images_seen as f64, *value])
             };
-            let name = format!("{}, {}", run.name, guidance(guided_by));
+            let name = format!("{}, {}", run.name, format::guidance(guided_by));
             series.push(Series {
                 number,
                 look: look(number).relative(rank),
@@ -171,8 +171,4 @@ pub(super) fn guidances(run: &TrainingRun) -> Vec<Option<f64>> {
         }
     }
     found
-}
-
-pub(super) fn guidance(guided_by: Option<f64>) -> String {
-    guided_by.map_or_else(|| "no guidance".to_owned(), |scale| format!("guided by {scale}"))
 }

@@ -134,7 +134,7 @@ fn evaluation(runs: &[TrainingRun], metrics: &[String]) -> Markup {
     let lines = runs.iter().enumerate().flat_map(|(number, run)| {
         let guidances = curves::guidances(run).into_iter().enumerate();
         guidances.map(move |(rank, guided_by)| {
-            let name = of(runs, run, &curves::guidance(guided_by));
+            let name = of(runs, run, &format::guidance(guided_by));
             (curves::look(number).relative(rank), name)
         })
     });

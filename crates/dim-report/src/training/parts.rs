@@ -1,6 +1,6 @@
 //! The tables of runs: how far they are, how they were trained, what they left.
 
-use super::{Session, State, TrainingRun, curves::guidance};
+use super::{Session, State, TrainingRun};
 use crate::format::{self, NOTHING};
 use crate::table::Table;
 
@@ -110,7 +110,7 @@ pub(super) fn evaluations(runs: &[TrainingRun], metrics: &[String]) -> Table {
             let mut row = vec![
                 run.name.clone(),
                 format::count(found.images_seen),
-                guidance(found.guided_by),
+                format::guidance(found.guided_by),
                 format::count(found.samples),
             ];
             let value = |name: &String| found.scores.iter().find(|(known, _)| known == name);

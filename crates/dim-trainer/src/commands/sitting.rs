@@ -105,7 +105,7 @@ pub(super) fn run<T: Task>(
     });
     let mut session = Session::new(task, config, run.clone(), state, start)?;
     if let Some(begun) = begun {
-        sessions::append(&run.sessions(), &SessionLine::Begun(begun))?;
+        sessions::append(&run.sessions(), &SessionLine::Begun(Box::new(begun)))?;
     }
     session.trace = arguments.trace.clone().filter(|_| leads);
     session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));

@@ -13,7 +13,7 @@ use crate::error::TrainerError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum SessionLine {
-    Begun(Begun),
+    Begun(Box<Begun>),
     Ended(Ended),
 }
 

@@ -176,47 +176,4 @@ pub(crate) fn normalised_as_imagenet(pixels: &Tensor) -> Result<Tensor, EvalErro
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    const SMALL: Dinov2Layout =
-        Dinov2Layout { width: 64, depth: 2, feed_forward: FeedForward::Mlp, hidden: 256, patch: 14, learnt_side: 5 };
-
-    #[test]
-    fn positions_stay_where_they_were_learnt_and_come_from_the_published_places_elsewhere() {
-        let mut network = Dinov2::procedural(SMALL, 3, Device::Cpu).unwrap();
-        assert_eq!(network.positions(5, 5).unwrap(), network.positions);
-        // A ramp along the columns, so that a value is a sum of places.
-        let on = (Kind::Float, Device::Cpu);
-        let ramp = Tensor::arange(5, on).view([1, 1, 5, 1]).expand([1, 5, 5, 64], false);
-        network.positions = Tensor::cat(&[Tensor::zeros([1, 1, 64], on), ramp.reshape([1, 25, 64])], 1);
-        let found = network.positions(5, 4).unwrap();
-        // The cubic convolution of Keys 1981, with a = -0.75.
-        let weight = |x: f64| match x.abs() {
-            x if x <= 1.0 => 1.25 * x.powi(3) - 2.25 * x.powi(2) + 1.0,
-            x if x < 2.0 => -0.75 * (x.powi(3) - 5.0 * x.powi(2) + 8.0 * x - 4.0),
-            _ => 0.0,
-        };
-        for column in 0..4 {
-            let place = (f64::from(column) + 0.5) * 5.0 / 4.1 - 0.5;
-            let expected: f64 = (-2..=6).map(|at| weight(place - f64::from(at)) * f64::from(at.clamp(0, 4))).sum();
-            let value = found.double_value(&[0, 1 + 2 * 4 + i64::from(column), 7]);
-            assert!((value - expected).abs() < 1e-5, "{column}: {value} and {expected}");
-        }
-    }
-
-    #[test]
-    fn networks_with_registers_and_lost_keys_are_refused_by_key() {
-        let parameters = Dinov2::procedural_parameters(SMALL, 3).unwrap();
-        let mut all: Vec<_> = parameters.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.detach())).collect();
-        all.push(("register_tokens".to_owned(), Tensor::zeros([1, 4, 64], (Kind::Float, Device::Cpu))));
-        all.retain(|(name, _)| name != "blocks.1.ls2.gamma");
-        let error = Dinov2::from_tensors(all, Device::Cpu).err().unwrap().to_string();
-        assert!(
-            error.contains("1 missing: blocks.1.ls2.gamma") && error.contains("unexpected: register_tokens"),
-            "{error}"
-        );
-    }
-}
+mod tests;
