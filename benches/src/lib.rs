@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod cuda;
-pub mod machine;
 pub mod scaling;
 
 use std::ops::{Deref, DerefMut, Range};

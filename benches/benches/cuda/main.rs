@@ -14,16 +14,16 @@ mod selective_scan;
 use std::cell::RefCell;
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use criterion::{Criterion, SamplingMode};
 use dim_bench::cuda::{Case, Ceilings, Check, Clock, Machine, Record, Run, Spread, read_records, table};
-use dim_bench::machine::{commit_of_git, date, driver_version};
 use dim_kernels::gpu::Gpu;
 use dim_kernels::{KernelError, TokenMap};
+use dim_report::machine::{commit_of, date, driver_version};
 
 /// An op: its name, its check, and everything there is to time.
 struct Op {
@@ -128,7 +128,11 @@ impl<'a> Session<'a> {
             driver: driver_version(),
             copy_bytes_per_s: copy,
             exponentials_per_s: ceilings.exponentials_per_s,
-            commit: arguments.commit.clone().or_else(commit_of_git).unwrap_or_else(|| "unknown".to_owned()),
+            commit: arguments
+                .commit
+                .clone()
+                .or_else(|| commit_of(Path::new(".")))
+                .unwrap_or_else(|| "unknown".to_owned()),
             date: date(SystemTime::now()),
         };
         println!("{}, driver {}, copy {:.2} TB/s", machine.card, machine.driver, copy / 1e12);

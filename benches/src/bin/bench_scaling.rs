@@ -9,10 +9,10 @@ use std::process::{Command, ExitCode};
 use std::time::SystemTime;
 
 use clap::Parser;
-use dim_bench::machine::{commit_of_git, date, driver_version, processor};
 use dim_bench::scaling::sweep::{Conversation, Sweep};
 use dim_bench::scaling::worker::{Ready, Worker};
 use dim_bench::scaling::{SweepConfig, SweepError, plan, profile};
+use dim_report::machine::{commit_of, date, driver_version, processor};
 use dim_report::record::{DeviceKind, Header, Run, RunWriter, VERSION};
 
 /// The sweeps that the program carries with it.
@@ -229,7 +229,7 @@ fn header(arguments: &Arguments, ready: &Ready, config: &SweepConfig, text: Stri
         cpu,
         threads: ready.threads,
         precision: ready.precision.clone(),
-        commit: arguments.commit.clone().or_else(commit_of_git).unwrap_or_else(|| "unknown".to_owned()),
+        commit: arguments.commit.clone().or_else(|| commit_of(Path::new("."))).unwrap_or_else(|| "unknown".to_owned()),
         date: date(SystemTime::now()),
         quick,
         config: text,

@@ -1,7 +1,10 @@
 //! Comparison with tensors that published implementations computed (`golden/`).
 
+mod dinov2;
+
 use dim_model::ModelError;
 use dim_model::verify::{Computed, File, Report, in_f32};
+use dim_torch::Parameters;
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -9,6 +12,8 @@ use crate::{
     features::{EfficientNetLite0, Inception, Preprocessing},
     frechet_distance, kernel_distance_of_all, neighbours, radii,
 };
+
+pub use dinov2::dinov2;
 
 /// Features, logits and maps, absolute.
 const FEATURES: f64 = 1e-4;
@@ -78,6 +83,27 @@ pub fn efficientnet_lite0(file: &File, network: &EfficientNetLite0) -> Result<Re
     Ok(report)
 }
 
+/// A number of the file's metadata.
+fn whole_number(file: &File, key: &str) -> Result<i64, VerifyError> {
+    let text = file.metadata(key)?;
+    let wrong = |_| EvalError::Argument {
+        argument: "the metadata of the file",
+        expected: format!("with a whole number as `{key}`"),
+        got: format!("`{text}`"),
+    };
+    Ok(text.parse().map_err(wrong)?)
+}
+
+/// Checks the first values of weights that are computed from their names.
+fn probes(file: &File, parameters: &Parameters) -> Result<Vec<Computed>, VerifyError> {
+    let probe = |(name, expected): (&str, &Tensor)| {
+        let first = parameters.get(name).map_err(EvalError::from)?.detach().flatten(0, -1);
+        let first = first.narrow(0, 0, expected.size()[0]);
+        Ok(Computed::new(format!("probe.{name}"), &first, expected, PROBES))
+    };
+    file.starting_with("probe.").map(probe).collect()
+}
+
 /// Checks the Inception network of FID, with weights computed from their names, on the images of the file: the resizing, every module, the
 /// maps that pytorch-fid compares, features and scores of classes.
 ///
@@ -85,19 +111,10 @@ pub fn efficientnet_lite0(file: &File, network: &EfficientNetLite0) -> Result<Re
 /// A file without the keys that such a file has.
 pub fn inception(file: &File, device: Device) -> Result<Report, VerifyError> {
     let _no_grad = tch::no_grad_guard();
-    let seed = file.metadata("seed")?.parse().map_err(|_| EvalError::Argument {
-        argument: "the seed of the file",
-        expected: "a whole number".to_owned(),
-        got: "something else".to_owned(),
-    })?;
+    let seed = whole_number(file, "seed")?.unsigned_abs();
     let parameters = Inception::procedural_parameters(seed)?;
     let network = Inception::procedural(seed, Preprocessing::PytorchFid, device)?;
-    let mut computed = Vec::new();
-    for (name, expected) in file.starting_with("probe.") {
-        let first = parameters.get(name).map_err(EvalError::from)?.detach().flatten(0, -1);
-        let first = first.narrow(0, 0, expected.size()[0]);
-        computed.push(Computed::new(format!("probe.{name}"), &first, expected, PROBES));
-    }
+    let mut computed = probes(file, &parameters)?;
     let resized = Inception::resized(&file.tensor("x")?.to_device(device))?;
     let sample = resized.slice(2, None, None, RESIZED_STRIDE).slice(3, None, None, RESIZED_STRIDE);
     computed.push(Computed::new("resized.sample", &sample, file.tensor("resized.sample")?, FEATURES));

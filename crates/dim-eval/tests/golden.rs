@@ -51,6 +51,16 @@ fn inception_is_that_of_pytorch_fid() {
 }
 
 #[test]
+fn small_dinov2_is_that_of_transformers() {
+    common::single_thread();
+    for name in ["dinov2_tiny", "dinov2_tiny_swiglu"] {
+        let (file, keys) = golden(name);
+        // Six probes, parameters, pixels, positions; two numbers of the tokens and behind each of two blocks; features twice.
+        assert_holds(&verify::dinov2(&file, Device::Cpu).unwrap(), &keys, 9 + 2 * 3 + 2);
+    }
+}
+
+#[test]
 fn metrics_are_those_of_the_published_packages() {
     let (file, keys) = golden("metrics");
     assert_holds(&verify::metrics(&file, Device::Cpu).unwrap(), &keys, 15);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use dim_eval::features::{EfficientNetLite0, FeatureExtractor, Inception, Preprocessing};
+use dim_eval::features::{Dinov2, EfficientNetLite0, FeatureExtractor, Inception, Preprocessing};
 use dim_eval::{
     EvalError, Gaussian, InceptionScore, Neighbours, Perceptual, Statistics, Subsets, frechet_distance,
     kernel_distance, kernel_distance_of_all, neighbours, radii,
@@ -201,8 +201,10 @@ fn gradient_of_the_perceptual_distance_is_that_of_finite_differences() {
 #[test]
 fn weights_of_another_network_are_refused_by_key() {
     let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dim-model/tests/fixtures/legacy.pth");
-    let error = EfficientNetLite0::load(fixture, Device::Cpu).err().unwrap().to_string();
+    let error = EfficientNetLite0::load(&fixture, Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("_conv_stem.weight") && error.contains("first"), "{error}");
+    let error = Dinov2::load(fixture, Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("the weights of dinov2 must be") && error.contains("first"), "{error}");
 }
 
 #[test]

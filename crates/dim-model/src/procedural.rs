@@ -78,6 +78,9 @@ fn range(spec: &ParameterSpec) -> Range {
         constant(1.0, 0.5)
     } else if (name.contains("norm") && name.ends_with("weight")) || is_group_norm_of_adm(name) {
         constant(1.0, 0.3)
+    } else if name.ends_with(".gamma") {
+        // What DINOv2's layers add is scaled by this, channel by channel.
+        constant(0.5, 0.4)
     } else if name.ends_with("dt_proj.weight") {
         constant(0.0, product(&spec.shape[1..2]).powf(-0.5))
     } else if name.ends_with("dt_proj.bias") {

@@ -1,4 +1,5 @@
-//! Renders a run, or the made-up one of the tests, to look at: `fixture_page OUT.html [RUN.jsonl]`.
+//! Renders a run, or the made-up one of the tests, to look at: `fixture_page OUT.html [RUN.jsonl]`; beside it, as `OUT.training.html` and
+//! `OUT.several.html`, the pages of made-up runs of training.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -14,5 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     fs::write(&out, dim_report::page(&run))?;
     fs::write(Path::new(&out).with_extension("md"), dim_report::markdown(&run))?;
+    let runs = fixture::training::runs();
+    fs::write(Path::new(&out).with_extension("training.html"), dim_report::training::page(&runs[..1]))?;
+    fs::write(Path::new(&out).with_extension("several.html"), dim_report::training::page(&runs))?;
     Ok(())
 }

@@ -1,7 +1,19 @@
 //! The page of an evaluation: what networks draw at several weights of guidance, and the numbers of it. One HTML file that needs nothing else.
 
-use data_encoding::BASE64;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
+
+use crate::{
+    format,
+    page::{
+        chart::{Chart, Series},
+        legend::{Entry, legend},
+        look::Look,
+        picture,
+        shell::{caveat, facts, shell},
+        table,
+    },
+    table::Table,
+};
 
 /// All that the page shows.
 #[derive(Clone, Debug)]
@@ -31,27 +43,11 @@ pub struct Judged {
     pub picture: Vec<u8>,
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
-table{border-collapse:collapse}th,td{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:right}\
-th:first-child,td:first-child{text-align:left}img{max-width:100%;image-rendering:pixelated}svg{max-width:26rem;margin-right:1rem}\
-.note{border-left:3px solid #c80;padding-left:.6rem}svg text{font-size:11px;fill:#222}";
-
-/// Colours of the networks' lines, which differ in their dashes, too.
-const COLOURS: [&str; 5] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#555555"];
-const DASHES: [&str; 5] = ["none", "6 3", "2 3", "8 3 2 3", "1 2"];
-
-/// The plot's own units.
-const WIDTH: f64 = 360.0;
-const HEIGHT: f64 = 220.0;
-const LEFT: f64 = 58.0;
-const RIGHT: f64 = 346.0;
-const TOP: f64 = 26.0;
-const BOTTOM: f64 = 182.0;
-
 /// The page.
 #[must_use]
 pub fn page(evaluation: &Evaluation) -> String {
     let names = names(evaluation);
+    let networks = networks(evaluation);
     let notes: Vec<&String> = {
         let mut notes: Vec<&String> = Vec::new();
         for note in evaluation.judged.iter().flat_map(|judged| &judged.notes) {
@@ -61,30 +57,39 @@ pub fn page(evaluation: &Evaluation) -> String {
         }
         notes
     };
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head { meta charset="utf-8"; meta name="viewport" content="width=device-width"; title { "Evaluation" } style { (PreEscaped(STYLE)) } }
-            body {
-                h1 { "Evaluation" }
-                p { @for (index, (name, value)) in evaluation.facts.iter().enumerate() { @if index > 0 { ", " } (name) " " b { (value) } } }
-                @for note in notes { p.note { (note) } }
-                table {
-                    thead { tr { th { "network" } th { "guidance" } th { "samples" } @for name in &names { th { (name) } } } }
-                    tbody { @for judged in &evaluation.judged { tr {
-                        td { (judged.network) } td { (guidance(judged)) } td { (judged.samples) }
-                        @for name in &names { td { @if let Some(value) = score(judged, name) { (format!("{value:.4}")) } } }
-                    } } }
-                }
-                @for name in &names { (curve(evaluation, name)) }
+    let header = html! {
+        (facts(evaluation.facts.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+        @for note in notes { (caveat(note)) }
+    };
+    let has_curves = networks.iter().any(|network| {
+        let mut scales =
+            evaluation.judged.iter().filter(|judged| judged.network == *network).map(|judged| judged.cfg_scale);
+        scales.next().is_some_and(|first| scales.any(|other| other != first))
+    });
+    let entry = |(number, name)| Entry { number, look: Look::numbered(number), name, detail: None };
+    let entries: Vec<Entry<'_>> = networks.iter().copied().enumerate().map(entry).collect();
+    let main = html! {
+        (table::of_numbers(&scores(evaluation, &names)))
+        @if has_curves {
+            section #curves {
+                h2 { "Against guidance" }
+                @if networks.len() > 1 { (legend(&entries, "networks")) }
+                div.figures { @for (index, name) in names.iter().enumerate() { (curve(evaluation, &networks, name, index)) } }
+            }
+        }
+        section #samples {
+            h2 { "Samples" }
+            div.gallery {
                 @for judged in &evaluation.judged {
-                    h2 { (judged.network) ", " (guidance(judged)) }
-                    img alt=(format!("samples of {}", judged.network)) src=(format!("data:image/png;base64,{}", BASE64.encode(&judged.picture)));
+                    figure {
+                        (picture::png(&judged.picture, &format!("samples of {}", judged.network)))
+                        figcaption { (judged.network) ", " (format::guidance(judged.guided.then_some(judged.cfg_scale))) }
+                    }
                 }
             }
         }
     };
-    page.into_string()
+    shell("Evaluation", header, main)
 }
 
 fn guidance(judged: &Judged) -> String {
@@ -106,55 +111,48 @@ fn names(evaluation: &Evaluation) -> Vec<String> {
     names
 }
 
-/// A metric against the weight of guidance, network by network; nothing where there is but one weight.
-fn curve(evaluation: &Evaluation, name: &str) -> Markup {
-    let mut networks: Vec<(&str, Vec<[f64; 2]>)> = Vec::new();
+/// The networks, in their order.
+fn networks(evaluation: &Evaluation) -> Vec<&str> {
+    let mut networks: Vec<&str> = Vec::new();
     for judged in &evaluation.judged {
-        let Some(value) = score(judged, name).filter(|value| value.is_finite()) else { continue };
-        let point = [judged.cfg_scale, value];
-        match networks.iter_mut().find(|(network, _)| *network == judged.network) {
-            Some((_, points)) => points.push(point),
-            None => networks.push((&judged.network, vec![point])),
+        if !networks.contains(&judged.network.as_str()) {
+            networks.push(&judged.network);
         }
     }
-    networks.iter_mut().for_each(|(_, points)| points.sort_by(|a, b| a[0].total_cmp(&b[0])));
-    let range = |axis: usize| {
-        let values = networks.iter().flat_map(|(_, points)| points.iter().map(move |point| point[axis]));
-        values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)])
+    networks
+}
+
+/// Every number.
+fn scores(evaluation: &Evaluation, names: &[String]) -> Table {
+    let row = |judged: &Judged| {
+        let mut row = vec![judged.network.clone(), guidance(judged), format::count(judged.samples)];
+        row.extend(names.iter().map(|name| score(judged, name).map_or(String::new(), |value| format!("{value:.4}"))));
+        row
     };
-    let (x, y) = (range(0), range(1));
-    if x[0] >= x[1] {
-        return html! {};
-    }
-    let y = if y[0] < y[1] { y } else { [y[0] - 1.0, y[1] + 1.0] };
-    let at_x = |value: f64| LEFT + (value - x[0]) / (x[1] - x[0]) * (RIGHT - LEFT);
-    let at_y = |value: f64| BOTTOM - (value - y[0]) / (y[1] - y[0]) * (BOTTOM - TOP);
-    let path = |points: &[[f64; 2]]| {
-        let mut path = String::new();
-        for (index, point) in points.iter().enumerate() {
-            let letter = if index == 0 { 'M' } else { 'L' };
-            path.push_str(&format!("{letter}{:.1} {:.1}", at_x(point[0]), at_y(point[1])));
-        }
-        path
+    let mut header: Vec<String> = ["network", "guidance", "samples"].map(str::to_owned).to_vec();
+    header.extend(names.iter().cloned());
+    Table { title: "All numbers".to_owned(), header, rows: evaluation.judged.iter().map(row).collect() }
+}
+
+/// A metric against the weight of guidance, network by network.
+fn curve(evaluation: &Evaluation, networks: &[&str], name: &str, index: usize) -> Markup {
+    let series = |(number, network): (usize, &&str)| {
+        let of = evaluation.judged.iter().filter(|judged| judged.network == *network);
+        let mut points: Vec<[f64; 2]> =
+            of.filter_map(|judged| Some([judged.cfg_scale, score(judged, name)?])).collect();
+        points.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        Series { number, look: Look::numbered(number), name: (*network).to_owned(), points }
     };
-    html! {
-        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(format!("{name} against guidance")) {
-            text x="4" y="14" { (name) }
-            rect x=(LEFT) y=(TOP) width=(RIGHT - LEFT) height=(BOTTOM - TOP) fill="none" stroke="#bbb" {}
-            @for value in y { text x=(LEFT - 5.0) y=(at_y(value) + 4.0) text-anchor="end" { (format!("{value:.3}")) } }
-            @for value in x { text x=(at_x(value)) y=(BOTTOM + 16.0) text-anchor="middle" { (value) } }
-            text x=((LEFT + RIGHT) / 2.0) y=(HEIGHT - 6.0) text-anchor="middle" { "weight of guidance" }
-            @for (index, (network, points)) in networks.iter().enumerate() {
-                @let colour = COLOURS[index % COLOURS.len()];
-                path d=(path(points)) fill="none" stroke=(colour) stroke-width="2" stroke-dasharray=(DASHES[index % DASHES.len()]) {}
-                @for point in points {
-                    circle cx=(format!("{:.1}", at_x(point[0]))) cy=(format!("{:.1}", at_y(point[1]))) r="3" fill=(colour) {
-                        title { (format!("{network}: {} at {}", point[1], point[0])) }
-                    }
-                }
-            }
-        }
-    }
+    let chart = Chart {
+        id: format!("curve-{index}"),
+        title: name,
+        x_name: "weight of guidance",
+        y_name: name,
+        may_be_logarithmic: false,
+        series: networks.iter().enumerate().map(series).collect(),
+        events: Vec::new(),
+    };
+    chart.figure()
 }
 
 #[cfg(test)]
@@ -187,8 +185,8 @@ mod tests {
             "none",
             "few &lt;images&gt;",
             "&lt;b&gt;",
-            "M58.0",
-            "L346.0",
+            "a: FID 12.5; weight of guidance 1",
+            "a: FID 7.25; weight of guidance 3",
             "data:image/png;base64,iVBORw==",
         ] {
             assert!(page.contains(needle), "{needle}: {page}");
@@ -200,6 +198,6 @@ mod tests {
     #[test]
     fn one_weight_of_guidance_has_no_curve() {
         let evaluation = Evaluation { facts: Vec::new(), judged: vec![judged("a", 1.0, 1.0)] };
-        assert!(!page(&evaluation).contains("<svg"));
+        assert!(!page(&evaluation).contains("<svg") && page(&evaluation).contains("1.0000"));
     }
 }

@@ -59,6 +59,11 @@ pub(crate) fn to_gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
+/// A weight of guidance, or none.
+pub(crate) fn guidance(guided_by: Option<f64>) -> String {
+    guided_by.map_or_else(|| "no guidance".to_owned(), |scale| format!("guided by {scale}"))
+}
+
 /// `53 %`.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)

@@ -1,4 +1,4 @@
-//! From records of benchmark measurements to a Markdown summary and one self-contained HTML page.
+//! From records of measurements and of training to a Markdown summary and self-contained HTML pages.
 //!
 //! Data flows one way: lines of JSON → [`record`]s → [`analysis`] → [`markdown`] or [`page`]. The program that measures writes
 //! the lines, with [`RunWriter`]; nothing here measures, and nothing here knows a tensor library.
@@ -7,6 +7,8 @@
 //! - [`analysis`]: exponents, crossings and ratios, each with its uncertainty
 //! - [`mod@compare`]: two runs side by side
 //! - [`evaluation`]: samples of networks and their scores, a page of its own
+//! - [`machine`]: on what and by what it was, for those who write records
+//! - [`training`]: runs of training, a page of their own
 //!
 //! [`RunWriter`]: record::RunWriter
 
@@ -18,11 +20,13 @@ pub mod compare;
 mod error;
 pub mod evaluation;
 mod format;
+pub mod machine;
 mod markdown;
 mod page;
 pub mod record;
 mod table;
 mod tables;
+pub mod training;
 
 pub use compare::compare;
 pub use error::ReportError;

@@ -7,36 +7,35 @@
 mod devtools;
 mod fixture;
 
-use std::{env, fs, path::PathBuf, sync::OnceLock};
+use std::{env, fs, sync::OnceLock};
 
 use devtools::{Browser, Tab};
 use dim_report::record::{Mode, Outcome, Role, Run};
-use tempfile::TempDir;
 
 /// Opens the made-up run's page in a tab that `prepare` has set up, and has it examined.
 fn with_page(prepare: impl FnOnce(&mut Tab<'_>), examine: impl FnOnce(&mut Tab<'_>, &Run)) {
+    static PAGE: OnceLock<String> = OnceLock::new();
+    let page = PAGE.get_or_init(|| dim_report::page(&fixture::run()));
+    with(page, prepare, |tab| examine(tab, &fixture::run()));
+}
+
+/// Opens a page in a tab that `prepare` has set up, and has it examined.
+fn with(page: &str, prepare: impl FnOnce(&mut Tab<'_>), examine: impl FnOnce(&mut Tab<'_>)) {
     let Some(mut browser) = Browser::launch() else {
         let message = "skipped: no Chromium found in PATH; DIM_REQUIRE_BROWSER=1 makes this a failure";
         assert!(env::var("DIM_REQUIRE_BROWSER").as_deref() != Ok("1"), "{message}");
         eprintln!("{message}");
         return;
     };
-    let run = fixture::run();
-    let (_folder, path) = written_page();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.html");
+    fs::write(&path, page).unwrap();
     let mut tab = browser.tab();
     tab.screen(1200, 900, false);
     prepare(&mut tab);
     tab.open(&path);
-    examine(&mut tab, &run);
+    examine(&mut tab);
     assert!(tab.complaints().is_empty(), "{:?}", tab.complaints());
-}
-
-fn written_page() -> (TempDir, PathBuf) {
-    static PAGE: OnceLock<String> = OnceLock::new();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("page.html");
-    fs::write(&path, PAGE.get_or_init(|| dim_report::page(&fixture::run()))).unwrap();
-    (folder, path)
 }
 
 /// Every plot of the fixture: two groups, three modes, two quantities.
@@ -162,42 +161,40 @@ fn point_tells_its_numbers_and_leads_to_its_row() {
 
 #[test]
 fn narrow_screen_never_scrolls_sideways() {
-    with_page(
-        |tab| tab.screen(360, 740, false),
-        |tab, _| {
-            // With everything open that can be opened.
-            tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })");
-            assert_eq!(tab.number("innerWidth"), 360.0);
-            let width = tab.number("document.documentElement.scrollWidth");
-            assert!(width <= 360.0, "{width} px wide");
-            let smallest = tab.number(
-                "Math.min(...[...document.querySelectorAll('.plot text')].map(text =>
-                 parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))",
-            );
-            assert!(smallest >= 9.5, "text of {smallest} px in a plot");
-        },
+    with_page(|tab| tab.screen(360, 740, false), |tab, _| assert_narrow_screen_is_enough(tab));
+}
+
+fn assert_narrow_screen_is_enough(tab: &mut Tab<'_>) {
+    // With everything open that can be opened.
+    tab.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })");
+    assert_eq!(tab.number("innerWidth"), 360.0);
+    let width = tab.number("document.documentElement.scrollWidth");
+    assert!(width <= 360.0, "{width} px wide");
+    let smallest = tab.number(
+        "Math.min(...[...document.querySelectorAll('.plot text')].map(text =>
+         parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))",
     );
+    assert!(smallest >= 9.5, "text of {smallest} px in a plot");
 }
 
 #[test]
 fn labels_of_a_plot_stay_inside_it_on_every_screen() {
     for width in [360, 1200] {
-        with_page(
-            |tab| tab.screen(width, 900, true),
-            |tab, _| {
-                let outside = tab.evaluate(
-                    "[...document.querySelectorAll('.plot')].flatMap(plot => {
-                       const frame = plot.getBoundingClientRect();
-                       return [...plot.querySelectorAll('text')].filter(text => {
-                         const box = text.getBoundingClientRect();
-                         return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1 || box.top < frame.top - 1;
-                       }).map(text => text.textContent);
-                     })",
-                );
-                assert_eq!(outside, serde_json::json!([]), "at {width} px");
-            },
-        );
+        with_page(|tab| tab.screen(width, 900, true), |tab, _| assert_labels_stay_inside(tab));
     }
+}
+
+fn assert_labels_stay_inside(tab: &mut Tab<'_>) {
+    let outside = tab.evaluate(
+        "[...document.querySelectorAll('.plot')].flatMap(plot => {
+           const frame = plot.getBoundingClientRect();
+           return [...plot.querySelectorAll('text')].filter(text => {
+             const box = text.getBoundingClientRect();
+             return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1 || box.top < frame.top - 1;
+           }).map(text => text.textContent);
+         })",
+    );
+    assert_eq!(outside, serde_json::json!([]));
 }
 
 #[test]
@@ -232,4 +229,90 @@ fn page_without_scripts_still_shows_tables_and_plots() {
             assert!(tab.count_visible("#g0-m0-memory-raw tbody tr") > 0);
         },
     );
+}
+
+#[test]
+fn page_of_a_training_run_shows_state_curves_samples_metrics_and_files() {
+    let runs = fixture::training::runs();
+    with(
+        &dim_report::training::page(&runs[..1]),
+        |_| (),
+        |tab| {
+            let text = |tab: &mut Tab<'_>, of: &str| {
+                tab.evaluate(&format!("document.querySelector('{of}').innerText")).as_str().unwrap().to_owned()
+            };
+            assert_eq!(text(tab, "h1"), "Training: openmoji-64");
+            let lead = text(tab, ".lead");
+            assert!(
+                lead.contains("5,203,456 parameters") && lead.contains("stopped after 640,000 of 1,280,000"),
+                "{lead}"
+            );
+            // Loss twice, gradient, learning rate, speed and memory; FID and precision.
+            assert_eq!((tab.count_visible("#curves .plot"), tab.count_visible("#evaluation .plot")), (6, 2));
+            assert_eq!(tab.count_visible("#curves .line"), 6);
+            assert_eq!(tab.count_visible("#evaluation .plot .line"), 4);
+            // A thousand lines of a log are so many that a plot shows means of them, and how far they reach.
+            let points = tab.count_visible("#loss-images .point");
+            assert!((100..=120).contains(&points), "{points}");
+            assert_eq!(tab.count_visible("#loss-images .spread"), 1);
+            // Where it went on: a line without a width.
+            assert_eq!(tab.number("document.querySelectorAll('#loss-images .crossing .at').length"), 1.0);
+            tab.hover("#loss-images .point .reach");
+            let tip = text(tab, "#tip");
+            assert!(tip.starts_with("openmoji-64: loss ") && tip.ends_with("images seen 640"), "{tip}");
+            tab.hover("#metric-0 .point .reach");
+            assert_eq!(text(tab, "#tip"), "openmoji-64, no guidance: FID 220; images seen 80,000");
+            // A point without a table leads nowhere.
+            tab.click("#metric-0 .point .reach");
+            assert_eq!(tab.evaluate("location.hash"), "");
+            let loaded = "[...document.images].filter(one => one.complete && one.naturalWidth === 16).length";
+            tab.evaluate("document.images.forEach?.(one => one.scrollIntoView()); document.querySelector('#samples').scrollIntoView()");
+            assert_eq!((tab.count_visible("#samples img"), tab.number(loaded)), (6, 6.0));
+            assert!(text(tab, "#samples").contains("6 of 20 pictures"));
+            assert_eq!(tab.count_visible("#evaluation tbody tr"), 16);
+            assert_eq!(tab.count_visible("#environment tbody tr"), 2);
+            assert_eq!(tab.count_visible("#files tbody tr"), 1);
+            assert_eq!(tab.count_visible(".legend"), 0);
+            assert_eq!(tab.count_visible("#configuration pre"), 0);
+            tab.click("#configuration summary");
+            assert!(text(tab, "#configuration pre").contains("depth = 13"));
+        },
+    );
+}
+
+#[test]
+fn curves_of_several_runs_lie_over_each_other_and_can_be_hidden() {
+    let runs = fixture::training::runs();
+    let page = dim_report::training::page(&runs);
+    with(
+        &page,
+        |_| (),
+        |tab| {
+            // Memory is of the one on a GPU alone.
+            let lines = tab.count_visible("#curves .plot .line");
+            assert_eq!(lines, 2 * 5 + 1);
+            tab.click(".key[data-model='0']");
+            assert_eq!(tab.count_visible("#curves .plot .line"), 5);
+            assert_eq!(tab.count_visible("#evaluation .plot .line"), 0);
+            tab.click(".key[data-model='0']");
+            assert_eq!(tab.count_visible("#curves .plot .line"), lines);
+            let differences = tab.evaluate(
+                "[...document.querySelectorAll('#configuration table')].map(table => [...table.rows].map(row => row.innerText))[0]",
+            );
+            assert_eq!(differences.as_array().unwrap().len(), 2, "{differences}");
+            assert_eq!(tab.number("document.querySelectorAll('#environment h3').length"), 2.0);
+        },
+    );
+    for (width, is_dark) in [(360, false), (1200, true)] {
+        with(
+            &page,
+            |tab| tab.screen(width, 900, is_dark),
+            |tab| {
+                assert_labels_stay_inside(tab);
+                if width == 360 {
+                    assert_narrow_screen_is_enough(tab);
+                }
+            },
+        );
+    }
 }

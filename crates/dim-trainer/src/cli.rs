@@ -43,6 +43,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Show what a file or a run is: weights, checkpoints, configurations, pictures.
     Inspect(InspectArgs),
+    /// Make a page of a training run: state, curves, samples, metrics, configuration, environment.
+    Report(ReportArgs),
     /// Say how good images are, in folders or drawn from a network: FID, sFID, inception score, KID, precision, recall and their kin.
     Eval(Box<EvalArgs>),
     /// Compare with tensors that the published implementation computed.
@@ -56,7 +58,7 @@ pub enum Command {
 impl Command {
     /// Whether it computes enough for the settings of the libraries that do to matter.
     pub fn computes(&self) -> bool {
-        !matches!(self, Self::Convert(_) | Self::Inspect(_) | Self::Completions(_) | Self::Man(_))
+        !matches!(self, Self::Convert(_) | Self::Inspect(_) | Self::Report(_) | Self::Completions(_) | Self::Man(_))
     }
 }
 
@@ -444,6 +446,17 @@ pub struct InspectArgs {
     /// Print everything, also every tensor's name, shape and type, as one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `dim-trainer report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The folder of a run of `train` or `train-autoencoder`, finished or not; the curves of several lie over each other.
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The page; by default report.html in the run's folder, or in this one for several runs.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `dim-trainer completions`

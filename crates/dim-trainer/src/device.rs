@@ -9,6 +9,7 @@ use tch::{Cuda, Device};
 use crate::cli::ComputeArgs;
 use crate::config;
 use crate::error::TrainerError;
+use crate::format::counted;
 use crate::launch::Launch;
 
 /// What `--device` says.
@@ -102,12 +103,18 @@ impl Compute {
         }
     }
 
-    /// `cpu`, or `cuda:0` with the number of the card.
+    /// `cpu, 2 threads`, or `cuda:0` with the number of the card.
     pub(crate) fn describe(&self) -> String {
-        match self.device {
-            Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
-            _ => format!("cpu, {} thread{}", self.threads, if self.threads == 1 { "" } else { "s" }),
-        }
+        let name = name_of(self.device);
+        if self.device.is_cuda() { name } else { format!("{name}, {}", counted(self.threads, "thread")) }
+    }
+}
+
+/// `cpu`, or `cuda:0` with the number of the card.
+pub(crate) fn name_of(device: Device) -> String {
+    match device {
+        Device::Cuda(ordinal) => format!("cuda:{ordinal}"),
+        _ => kind_of(device).to_owned(),
     }
 }
 

@@ -67,6 +67,15 @@ pub enum TrainerError {
         found: String,
     },
 
+    /// A line of a log is none.
+    #[error("{}: line {line} is no record of training", path.display())]
+    NotALog {
+        /// The log.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+
     /// There is no checkpoint where one was asked for.
     #[error("{} holds no checkpoint; {advice}", path.display())]
     NoCheckpoint {

@@ -43,9 +43,14 @@ pub fn duration(value: Duration) -> String {
     }
 }
 
-/// `1 file`, `2,000 files`.
+/// `1 file`, `2,000 files`, `3 classes`.
 pub fn counted(number: usize, noun: &str) -> String {
-    format!("{} {noun}{}", thousands(number as u64), if number == 1 { "" } else { "s" })
+    let ending = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{} {noun}{ending}", thousands(number as u64))
 }
 
 /// Items as a list for a sentence: `a`, `b` or `c`.
@@ -85,6 +90,13 @@ mod tests {
         for (seconds, text) in [(5, "0:05"), (65, "1:05"), (3661, "1:01:01"), (176_645, "2 d 01:04:05")] {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
         }
+    }
+
+    #[test]
+    fn nouns_are_counted() {
+        let text =
+            [(1, "file"), (2000, "file"), (1, "class"), (3, "class")].map(|(number, noun)| counted(number, noun));
+        assert_eq!(text, ["1 file", "2,000 files", "1 class", "3 classes"]);
     }
 
     #[test]

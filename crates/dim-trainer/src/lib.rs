@@ -25,6 +25,7 @@ pub mod format;
 mod grid;
 mod launch;
 mod png_file;
+mod progress;
 mod provenance;
 mod run_folder;
 pub mod sampling;

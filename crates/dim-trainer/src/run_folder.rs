@@ -3,12 +3,14 @@
 //! ```text
 //! RUN/config.toml                        the resolved configuration
 //! RUN/log.jsonl, RUN/events.out.tfevents.*   loss, gradient norm, speed
+//! RUN/sessions.jsonl                     when it began, went on and ended, by what and on what
 //! RUN/checkpoints/000000012800.safetensors   all that resume needs, by images seen
 //! RUN/checkpoints/000000012800.*.shard       of one that several processes wrote, its parts
 //! RUN/snapshots/000000012800.safetensors     weights for inference (EMA)
 //! RUN/best.safetensors                   weights for inference, of the lowest distance that `[evaluation]` found
 //! RUN/ema/000000012800.safetensors           averages under power-function profiles
 //! RUN/samples/000000012800.png               pictures
+//! RUN/report.html                        what `dim-trainer report` made of all this
 //! ```
 
 use std::fs;
@@ -45,6 +47,16 @@ impl RunFolder {
         self.path.join("log.jsonl")
     }
 
+    /// When the run began, went on and ended, one JSON object a line.
+    pub fn sessions(&self) -> PathBuf {
+        self.path.join("sessions.jsonl")
+    }
+
+    /// The page that shows the run.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
     /// The folder of checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
@@ -73,6 +85,37 @@ impl RunFolder {
     /// Those after `images_seen` images.
     pub fn ema_snapshot(&self, images_seen: u64) -> PathBuf {
         self.ema_snapshots().join(file_name(images_seen, "safetensors"))
+    }
+
+    /// The pictures, by images seen.
+    ///
+    /// # Errors
+    /// [`TrainerError::Read`].
+    pub(crate) fn all_samples(&self) -> Result<Vec<(u64, PathBuf)>, TrainerError> {
+        self.all_in("samples", "png")
+    }
+
+    /// The snapshots, by images seen.
+    ///
+    /// # Errors
+    /// [`TrainerError::Read`].
+    pub(crate) fn all_snapshots(&self) -> Result<Vec<(u64, PathBuf)>, TrainerError> {
+        self.all_in("snapshots", "safetensors")
+    }
+
+    /// The files with averages under power-function profiles, by images seen.
+    ///
+    /// # Errors
+    /// [`TrainerError::Read`].
+    pub(crate) fn all_ema_snapshots(&self) -> Result<Vec<(u64, PathBuf)>, TrainerError> {
+        self.all_in("ema", "safetensors")
+    }
+
+    fn all_in(&self, folder: &str, extension: &str) -> Result<Vec<(u64, PathBuf)>, TrainerError> {
+        let inside = files::list(&self.path.join(folder))?.into_iter();
+        let mut found: Vec<_> = inside.filter_map(|path| Some((images_seen_of(&path, extension)?, path))).collect();
+        found.sort();
+        Ok(found)
     }
 
     /// The grid of samples after `images_seen` images.
@@ -121,8 +164,8 @@ impl RunFolder {
 
     /// Every file of a run that stands here.
     fn files(&self) -> Result<Vec<PathBuf>, TrainerError> {
-        let mut found: Vec<PathBuf> =
-            [self.config(), self.log(), self.best_snapshot()].into_iter().filter(|path| path.exists()).collect();
+        let single = [self.config(), self.log(), self.sessions(), self.report(), self.best_snapshot()];
+        let mut found: Vec<PathBuf> = single.into_iter().filter(|path| path.exists()).collect();
         found.extend(files::list(&self.path)?.into_iter().filter(|path| name_of(path).contains(".tfevents.")));
         for (folder, extension) in FOLDERS {
             let inside = files::list(&self.path.join(folder))?;
@@ -183,6 +226,8 @@ mod tests {
         for path in foreign.iter().chain([
             &run.config(),
             &run.log(),
+            &run.sessions(),
+            &run.report(),
             &run.checkpoint(8),
             &run.samples(8),
             &run.snapshot(8),

@@ -7,6 +7,9 @@ mod common;
 use std::fs;
 
 use common::{Place, efficientnet_weights, text};
+use dim_eval::features::{Dinov2, Dinov2Layout, FeedForward};
+use dim_model::weights::{self, Naming};
+use tch::Tensor;
 
 fn json(place: &Place, arguments: &[&str]) -> serde_json::Value {
     let output = place.run(&[&["eval", "--json", "--device", "cpu", "--threads", "1"], arguments].concat());
@@ -122,4 +125,71 @@ fn images_that_are_all_alike_are_told() {
         notes.contains("the images all look the same") && notes.contains("the images are 3, no more than"),
         "{notes}"
     );
+}
+
+/// Writes weights of a small DINOv2, computed from their names; `change` sees each before.
+fn write_dinov2(place: &Place, name: &str, change: impl Fn(&str, &Tensor)) -> String {
+    let layout =
+        Dinov2Layout { width: 64, depth: 1, feed_forward: FeedForward::Mlp, hidden: 128, patch: 14, learnt_side: 4 };
+    let parameters = Dinov2::procedural_parameters(layout, 5).unwrap();
+    let tensors: Vec<_> = parameters.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.detach().copy())).collect();
+    tensors.iter().for_each(|(name, tensor)| change(name, tensor));
+    let path = place.path(name);
+    weights::save(&path, tensors, Naming::Ours, &std::collections::BTreeMap::new()).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn features_of_dinov2_are_compared_and_kept_apart_from_others() {
+    let place = Place::new();
+    let weights = write_dinov2(&place, "dinov2.safetensors", |_, _| ());
+    let dinov2 = ["--features", "dinov2", "--weights", &weights];
+    let of = |more: &[&str]| json(&place, &[&dinov2[..], more].concat());
+    let saved = of(&["--images", "images/ring", "--metrics", "fd,kid,pr,dc", "--save-statistics", "ring.safetensors"]);
+    assert_eq!((&saved["features"], &saved["images"]), (&"dinov2".into(), &6.into()));
+    let found = of(&["--images", "images/stripes", "--metrics", "fd,kid,pr,dc", "--reference", "ring.safetensors"]);
+    assert!(found["frechet_distance"].as_f64().unwrap() > 1.0 && found["kid"].is_number(), "{found}");
+    assert_eq!(found["origin"]["preprocessing"], "bicubic of Pillow, antialiased");
+    assert!(found["notes"].to_string().contains("the images are 6, no more than there are features (64)"), "{found}");
+    let same = of(&["--images", "images/ring", "--reference", "ring.safetensors"]);
+    assert!(same["frechet_distance"].as_f64().unwrap().abs() < 1e-6, "{same}");
+
+    let eval = |features: &'static str, weights: &'static str, more: &[&'static str]| -> Vec<&'static str> {
+        let common = ["eval", "--device", "cpu", "--images", "images/ring", "--reference", "images/stripes"];
+        [&common[..], &["--features", features, "--weights", weights], more].concat()
+    };
+    place.fails(&eval("dinov2", "dinov2.safetensors", &["--metrics", "sfid"]), 2, &["--metrics sfid: dinov2 has no"]);
+    place.fails(
+        &eval("dinov2", "dinov2.safetensors", &["--metrics", "is"]),
+        2,
+        &["--metrics is: dinov2 has no classifier"],
+    );
+    place.fails(&eval("dinov2", "nowhere.pth", &[]), 2, &["nowhere.pth: the weights of dinov2 are not there"]);
+    place.fails(
+        &["eval", "--images", "images", "--reference", "images", "--features", "dinov2"],
+        2,
+        &["the weights of dinov2 must be named", "dinov2_vitl14_pretrain.pth"],
+    );
+    // Statistics are no weights.
+    place.fails(
+        &eval("dinov2", "ring.safetensors", &[]),
+        1,
+        &["the weights of dinov2 must be", "embeddings.cls_token"],
+    );
+    place.fails(&eval("inception", "dinov2.safetensors", &[]), 1, &["Conv2d_1a_3x3", "cls_token"]);
+
+    write_dinov2(&place, "broken.safetensors", |name, tensor| {
+        if name == "norm.bias" {
+            let _ = tensor.get(3).fill_(f64::NAN);
+        }
+    });
+    place.fails(&eval("dinov2", "broken.safetensors", &[]), 1, &["feature 3 of image 0 is not a finite number"]);
+    if let Some(efficientnet) = efficientnet_weights() {
+        let others = ["eval", "--device", "cpu", "--weights", &efficientnet, "--images", "images/stripes"];
+        place.fails(
+            &[&others[..], &["--reference", "ring.safetensors"]].concat(),
+            1,
+            &["were not measured alike", "features: efficientnet-lite0 of the images, dinov2 of the reference"],
+        );
+    }
 }

@@ -1,9 +1,12 @@
 //! Networks whose features stand for what is in an image.
 
+mod dinov2;
 mod efficientnet_lite0;
 mod folded;
 mod inception;
 
+pub(crate) use dinov2::normalised_as_imagenet;
+pub use dinov2::{Dinov2, Dinov2Layout, FeedForward};
 pub use efficientnet_lite0::{EfficientNetLite0, STAGES};
 pub use inception::{Inception, Preprocessing};
 
@@ -67,6 +70,15 @@ pub trait FeatureExtractor {
     /// # Errors
     /// No memory.
     fn see(&self, prepared: &Tensor) -> Result<Seen, EvalError>;
+}
+
+/// Refuses images that are not `side` pixels high and wide.
+fn refuse_other_sizes(images: &Tensor, side: usize) -> Result<(), EvalError> {
+    if images.size().get(2..) == Some(&[side as i64; 2][..]) {
+        return Ok(());
+    }
+    let expected = format!("[image, 3, {side}, {side}]: resize them first");
+    Err(EvalError::Argument { argument: "images", expected, got: format!("{:?}", images.size()) })
 }
 
 /// Refuses what is no batch of RGB images.

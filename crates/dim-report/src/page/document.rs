@@ -1,8 +1,13 @@
 //! The page as a whole.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
-use super::{download, group, look::Looks, table};
+use super::{
+    download, group,
+    look::Looks,
+    shell::{caveat, facts, sections, shell},
+    table,
+};
 use crate::{
     analysis::FIT_PX,
     caveats::{caveats, machine},
@@ -11,64 +16,40 @@ use crate::{
     tables,
 };
 
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("script.js");
-
 /// The run as one self-contained HTML page: headline, plots by group and mode, every number, and how it was measured.
-///
-/// It loads nothing and works from a file. Without its script it only lacks the switches in the legends and the tooltips.
 pub fn page(run: &Run) -> String {
     let looks = Looks::of(run);
     let groups = run.groups();
     let title = format!("Scaling on {}", run.header.device);
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                // Nothing to load: a browser need not even ask for an icon.
-                link rel="icon" href="data:,";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { (title) }
-                    p.lead { (lead(run)) }
-                    @for caveat in caveats(run) { p.caveat role="note" { strong { (caveat) } } }
-                    dl.machine {
-                        @for (name, value) in machine(run) { div { dt { (name) } dd { (value) } } }
-                    }
-                    p { (download::link(run)) }
-                    nav aria-label="Sections" {
-                        a href="#short" { "in short" }
-                        @for (index, group) in groups.iter().enumerate() { a href=(format!("#group-{index}")) { (group.name) } }
-                        a href="#numbers" { "all numbers" }
-                        a href="#how" { "how it was measured" }
-                    }
-                }
-                main {
-                    section #short {
-                        h2 { "In short" }
-                        @for group in &groups {
-                            @if let Some(short) = tables::of_group(run, group) { (table::of_words(&short)) }
-                        }
-                    }
-                    @for (index, group) in groups.iter().enumerate() { (group::section(run, group, index, &looks)) }
-                    section #numbers {
-                        h2 { "All numbers" }
-                        @for mode in run.modes() { (numbers(run, mode)) }
-                    }
-                    (how(run))
-                }
-                div #tip role="tooltip" hidden {}
-                script { (PreEscaped(SCRIPT)) }
+    let own = groups.iter().enumerate().map(|(index, group)| (format!("group-{index}"), group.name.clone()));
+    let mut places = vec![("short".to_owned(), "in short".to_owned())];
+    places.extend(own);
+    places.extend(
+        [("numbers", "all numbers"), ("how", "how it was measured")].map(|(a, b)| (a.to_owned(), b.to_owned())),
+    );
+    let machine = machine(run);
+    let header = html! {
+        p.lead { (lead(run)) }
+        @for text in caveats(run) { (caveat(&text)) }
+        (facts(machine.iter().map(|(name, value)| (*name, value.as_str()))))
+        p { (download::link(run)) }
+        (sections(&places))
+    };
+    let main = html! {
+        section #short {
+            h2 { "In short" }
+            @for group in &groups {
+                @if let Some(short) = tables::of_group(run, group) { (table::of_words(&short)) }
             }
         }
-    }
-    .into_string()
+        @for (index, group) in groups.iter().enumerate() { (group::section(run, group, index, &looks)) }
+        section #numbers {
+            h2 { "All numbers" }
+            @for mode in run.modes() { (numbers(run, mode)) }
+        }
+        (how(run))
+    };
+    shell(&title, header, main)
 }
 
 /// What was compared, in one sentence.

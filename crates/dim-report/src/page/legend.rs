@@ -1,31 +1,34 @@
-//! The models of a group, as switches that show and hide them.
+//! What a plot compares, as switches that show and hide it.
 
 use maud::{Markup, html};
 
-use super::look::{Look, Looks};
-use crate::{
-    format,
-    record::{Group, Run},
-};
+use super::look::Look;
 
-pub(super) fn legend(run: &Run, group: &Group, looks: &Looks) -> Markup {
+/// A line of the plots.
+pub(crate) struct Entry<'a> {
+    /// Its number, by which its lines are found.
+    pub(crate) number: usize,
+    pub(crate) look: Look,
+    pub(crate) name: &'a str,
+    /// Something to be known of it.
+    pub(crate) detail: Option<String>,
+}
+
+/// The switches; `what` they are of, such as `models`.
+pub(crate) fn legend(entries: &[Entry<'_>], what: &str) -> Markup {
     html! {
-        div.legend role="group" aria-label="Show or hide models in all plots" {
-            @for model in &group.models {
-                @if let Some((number, look)) = looks.get(model) {
-                    button.key type="button" aria-pressed="true" data-model=(number) {
-                        (swatch(&look)) span { (model) }
-                        @if let Some(point) = run.points.iter().find(|point| point.model == *model) {
-                            small { (format::number(point.parameters as f64 / 1e6)) " M parameters" }
-                        }
-                    }
+        div.legend role="group" aria-label=(format!("Show or hide {what} in all plots")) {
+            @for Entry { number, look, name, detail } in entries {
+                button.key type="button" aria-pressed="true" data-model=(number) {
+                    (swatch(look)) span { (name) }
+                    @if let Some(detail) = detail { small { (detail) } }
                 }
             }
         }
     }
 }
 
-fn swatch(look: &Look) -> Markup {
+pub(crate) fn swatch(look: &Look) -> Markup {
     html! {
         svg.swatch viewBox="0 0 36 14" width="36" height="14" aria-hidden="true" {
             g class=(look.class()) {

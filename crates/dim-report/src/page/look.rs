@@ -18,29 +18,45 @@ const DASHES: [&str; 5] = ["none", "7 3", "2 3", "9 3 2 3", "4 2"];
 
 /// The look of one model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(crate) struct Look {
     /// Number of the colour in the style sheet.
-    pub(super) colour: usize,
+    pub(crate) colour: usize,
     /// Outline of the marker.
-    pub(super) marker: &'static str,
+    pub(crate) marker: &'static str,
     /// Whether the marker is an outline only.
-    pub(super) is_hollow: bool,
+    pub(crate) is_hollow: bool,
     /// Dashes of the line, as SVG wants them.
-    pub(super) dashes: &'static str,
+    pub(crate) dashes: &'static str,
 }
 
 impl Look {
+    /// The look of number `index` of things of which none is a relative of another.
+    pub(crate) fn numbered(index: usize) -> Self {
+        Self {
+            colour: index % COLOURS,
+            marker: MARKERS[index % MARKERS.len()],
+            is_hollow: false,
+            dashes: DASHES[index % DASHES.len()],
+        }
+    }
+
+    /// A relative of it: number `rank` of those that share its colour, of which it is the first.
+    pub(crate) fn relative(self, rank: usize) -> Self {
+        let own = DASHES.iter().position(|dashes| *dashes == self.dashes).unwrap_or(0);
+        Self { is_hollow: self.is_hollow != (rank % 2 == 1), dashes: DASHES[(own + rank) % DASHES.len()], ..self }
+    }
+
     /// Classes of the elements that show the model.
-    pub(super) fn class(&self) -> String {
+    pub(crate) fn class(&self) -> String {
         format!("c{}{}", self.colour, if self.is_hollow { " hollow" } else { "" })
     }
 }
 
 /// The looks of a run's models: a family has a colour and a marker, its models differ in dashes and in being filled.
-pub(super) struct Looks(Vec<(String, Look)>);
+pub(crate) struct Looks(Vec<(String, Look)>);
 
 impl Looks {
-    pub(super) fn of(run: &Run) -> Self {
+    pub(crate) fn of(run: &Run) -> Self {
         let mut families: Vec<(&str, usize)> = Vec::new();
         let mut looks = Vec::new();
         for model in run.models() {
@@ -51,19 +67,14 @@ impl Looks {
             });
             let rank = families[index].1;
             families[index].1 += 1;
-            let look = Look {
-                colour: index % COLOURS,
-                marker: MARKERS[index % MARKERS.len()],
-                is_hollow: rank % 2 == 1,
-                dashes: DASHES[(index + rank) % DASHES.len()],
-            };
+            let look = Look::numbered(index).relative(rank);
             looks.push((model.to_owned(), look));
         }
         Self(looks)
     }
 
     /// A model's look and its number in the run; none for a model without a point.
-    pub(super) fn get(&self, model: &str) -> Option<(usize, Look)> {
+    pub(crate) fn get(&self, model: &str) -> Option<(usize, Look)> {
         let number = self.0.iter().position(|(known, _)| known == model)?;
         Some((number, self.0[number].1))
     }

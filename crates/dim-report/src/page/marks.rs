@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::{
     axis::Axis,
+    frame::{BOTTOM, LEFT, RIGHT, TOP},
     look::Look,
-    plot::{BOTTOM, LEFT, RIGHT, TOP},
     raw,
 };
 use crate::{

@@ -1,15 +1,19 @@
-//! The page: one HTML file that needs nothing else, not even a network or a script.
+//! Pages: HTML files that need nothing else, not even a network or a script.
 
 mod axis;
+pub(crate) mod chart;
 mod document;
 mod download;
 mod figure;
+mod frame;
 mod group;
-mod legend;
-mod look;
+pub(crate) mod legend;
+pub(crate) mod look;
 mod marks;
+pub(crate) mod picture;
 mod plot;
 mod raw;
-mod table;
+pub(crate) mod shell;
+pub(crate) mod table;
 
 pub use document::page;

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::{
     axis::{self, Axis},
     figure::Quantity,
+    frame::{self, BOTTOM, Frame, HEIGHT, LEFT, RIGHT, TOP, Tick, WIDTH},
     look::Looks,
     marks::{self, Crossed},
 };
@@ -13,14 +14,6 @@ use crate::{
     format,
     record::{Outcome, Point},
 };
-
-/// The plot's own units; on the page it is as wide as there is room.
-pub(super) const WIDTH: f64 = 440.0;
-const HEIGHT: f64 = 312.0;
-pub(super) const LEFT: f64 = 54.0;
-pub(super) const RIGHT: f64 = 428.0;
-pub(super) const TOP: f64 = 32.0;
-pub(super) const BOTTOM: f64 = 266.0;
 
 /// Room at the top edge for what ran out of memory.
 const EDGE: f64 = 16.0;
@@ -103,41 +96,30 @@ impl<'a> Plot<'a> {
         let places: Vec<f64> = sizes.iter().map(|size| self.x.at(f64::from(*size))).collect();
         let labelled = axis::with_room(&places, 42.0);
         let has_edge = self.points.iter().any(|point| point.outcome == Outcome::OutOfMemory);
-        html! {
-            g.axes {
-                @for tick in self.y.ticks() {
-                    @let y = self.y.at(tick);
-                    line.grid x1=(LEFT) x2=(RIGHT) y1=(marks::unit(y)) y2=(marks::unit(y)) {}
-                    text x=(LEFT - 6.0) y=(marks::unit(y + 4.0)) text-anchor="end" { (axis::label(tick)) }
-                }
-                @for ((size, place), labelled) in sizes.iter().zip(&places).zip(labelled) {
-                    line.grid x1=(marks::unit(*place)) x2=(marks::unit(*place)) y1=(TOP) y2=(BOTTOM + 4.0) {}
-                    @if labelled {
-                        text x=(marks::unit(*place)) y=(BOTTOM + 18.0) text-anchor="middle" { (format::count((*size).into())) }
-                    }
-                }
-                rect.frame x=(LEFT) y=(TOP) width=(RIGHT - LEFT) height=(BOTTOM - TOP) {}
-                text.name x="4" y=(TOP - 12.0) { (self.quantity.axis()) }
-                text.name x=((LEFT + RIGHT) / 2.0) y=(HEIGHT - 8.0) text-anchor="middle" { "side of the image, pixels" }
-                @if has_edge { text.edge x=(RIGHT) y=(TOP - 12.0) text-anchor="end" { "× at the edge: out of memory" } }
-            }
-        }
+        let x = sizes
+            .iter()
+            .zip(places)
+            .zip(labelled)
+            .map(|((size, place), labelled)| Tick { place, label: labelled.then(|| format::count((*size).into())) });
+        let y = self.y.ticks().into_iter().map(|tick| Tick { place: self.y.at(tick), label: Some(axis::label(tick)) });
+        let frame = Frame {
+            x: x.collect(),
+            y: y.collect(),
+            x_name: "side of the image, pixels",
+            y_name: self.quantity.axis(),
+            note: has_edge.then_some("× at the edge: out of memory"),
+        };
+        frame.draw()
     }
 
     fn line(&self, model: &str, points: &[&Point]) -> Markup {
         let Some((number, look)) = self.looks.get(model) else { return html! {} };
-        let mut path = String::new();
-        let mut is_open = false;
-        for point in points {
-            // A point without a value breaks the line: nothing is known there.
-            let Some([value, ..]) = self.quantity.value(point) else {
-                is_open = false;
-                continue;
-            };
-            let [x, y] = [self.x.at(point.image_px.into()), self.y.at(value)].map(marks::unit);
-            path.push_str(&format!("{}{x} {y}", if is_open { 'L' } else { 'M' }));
-            is_open = true;
-        }
+        // A point without a value breaks the line: nothing is known there.
+        let place = |point: &&Point| {
+            let [value, ..] = self.quantity.value(point)?;
+            Some([self.x.at(point.image_px.into()), self.y.at(value)])
+        };
+        let path = frame::outline(points.iter().map(place));
         html! {
             g class=(look.class()) data-model=(number) {
                 path.line d=(path) stroke-dasharray=(look.dashes) {}

@@ -37,6 +37,8 @@ for (const point of document.querySelectorAll(".point")) {
   point.addEventListener("focus", show);
   point.addEventListener("mouseleave", hide);
   point.addEventListener("blur", hide);
+  // Points of a plot without a table lead nowhere.
+  if (!point.hasAttribute("href")) continue;
   point.addEventListener("click", () => {
     const row = document.getElementById(point.getAttribute("href").slice(1));
     row.closest("details").open = true;

@@ -5,12 +5,12 @@ use maud::{Markup, html};
 use crate::table::Table;
 
 /// A table whose cells are numbers.
-pub(super) fn of_numbers(table: &Table) -> Markup {
+pub(crate) fn of_numbers(table: &Table) -> Markup {
     draw(table, "numbers")
 }
 
 /// A table whose cells are parts of sentences.
-pub(super) fn of_words(table: &Table) -> Markup {
+pub(crate) fn of_words(table: &Table) -> Markup {
     draw(table, "words")
 }
 
@@ -36,7 +36,7 @@ fn draw(table: &Table, class: &str) -> Markup {
 }
 
 /// Text whose words, such as `U-ViT-H/2`, are broken only where one is wider than its place.
-pub(super) fn unbroken(text: &str) -> Markup {
+pub(crate) fn unbroken(text: &str) -> Markup {
     html! {
         @for (index, word) in text.split(' ').enumerate() {
             @if index > 0 { " " }
@@ -46,6 +46,6 @@ pub(super) fn unbroken(text: &str) -> Markup {
 }
 
 /// A box that scrolls, also by keyboard.
-pub(super) fn scrolling(label: &str, inside: Markup) -> Markup {
+pub(crate) fn scrolling(label: &str, inside: Markup) -> Markup {
     html! { div.scroll role="region" aria-label=(label) tabindex="0" { (inside) } }
 }

@@ -114,6 +114,8 @@ pub enum FeaturesName {
     EfficientnetLite0,
     /// The Inception network of FID: 2,048 features.
     Inception,
+    /// DINOv2 of any published size, told by its weights: 1,024 features of ViT-L/14, which is FD-DINOv2's.
+    Dinov2,
 }
 
 impl FeaturesName {
@@ -122,6 +124,7 @@ impl FeaturesName {
         match self {
             Self::EfficientnetLite0 => "efficientnet-lite0",
             Self::Inception => "inception",
+            Self::Dinov2 => "dinov2",
         }
     }
 }

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use dim_data::latents::{self, Element, Encoding, LatentFolder, Shard};
 use dim_data::sources::{FolderConfig, WebDatasetConfig};
 use dim_data::{DataConfig, ImageSource, Pass, PassBatch, PassConfig};
 use dim_model::BackboneConfig;
 use dim_model::weights::WeightFile;
-use indicatif::{ProgressBar, ProgressStyle};
 use tch::{Device, Kind, Tensor};
 
 use crate::cli::{EncodeArgs, StoredAs, VerifyPrecision};
@@ -18,11 +16,10 @@ use crate::device::Compute;
 use crate::error::TrainerError;
 use crate::first_stage::{self, FirstStage};
 use crate::format::{bytes, counted, duration, thousands};
+use crate::progress::Progress;
 
 /// What a shard may take, unless the command line says otherwise.
 const SHARD_BYTES: usize = 256 << 20;
-/// Between two lines of progress where there is no terminal.
-const REPORT_EVERY: Duration = Duration::from_secs(30);
 /// Where the default of `tile_above` is that of the configuration.
 const TILE_ABOVE: usize = 1024;
 
@@ -207,7 +204,8 @@ fn encode(
 ) -> Result<(), TrainerError> {
     let missing: Vec<usize> = folder.missing().collect();
     let ranges: Vec<_> = missing.iter().map(|&shard| folder.encoding().images_of(shard)).collect();
-    let mut progress = Progress::new(ranges.iter().map(|range| range.len()).sum());
+    let all: usize = ranges.iter().map(|range| range.len()).sum();
+    let (mut progress, mut done) = (Progress::new("images", all), 0);
     let (size, channels) = (folder.encoding().image_size as i64, source.channels() as i64);
     let config = PassConfig {
         batch_size: arguments.batch_size as usize,
@@ -239,11 +237,13 @@ fn encode(
                 let images = Tensor::f_from_slice(&batch.images)?.f_view([-1, channels, size, size])?;
                 push(&mut shard, &images.f_to_device(device)?, &batch, first_stage, !arguments.no_mirror)?;
             }
-            progress.add(batch.indices.len());
+            done += batch.indices.len();
+            progress.update(done, all);
         }
         folder.save(&shard)?;
     }
-    progress.finish();
+    let took = progress.finish();
+    eprintln!("{:.1} images/s, in {}", done as f64 / took.as_secs_f64(), duration(took));
     Ok(())
 }
 
@@ -280,15 +280,14 @@ fn push(
 }
 
 fn check(path: &Path) -> Result<u8, TrainerError> {
-    let bar = ProgressBar::no_length();
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} files  {eta} left") {
-        bar.set_style(style);
-    }
+    let mut progress = None;
     let report = latents::check(path, |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
+        progress.get_or_insert_with(|| Progress::new("files", all)).update(done, all);
+    });
+    if let Some(progress) = &progress {
+        progress.finish();
+    }
+    let report = report?;
     let (images, files) = (counted(report.images, "image"), counted(report.shards, "file"));
     println!("{}: read {images} in {files}, {}", path.display(), bytes(report.bytes));
     if !report.problems.is_empty() {
@@ -318,52 +317,6 @@ fn check(path: &Path) -> Result<u8, TrainerError> {
 fn listed(values: &[f64]) -> String {
     let values: Vec<String> = values.iter().map(|value| format!("{value:.3}")).collect();
     format!("[{}]", values.join(", "))
-}
-
-/// A bar on a terminal, a line now and then elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    all: usize,
-    done: usize,
-    start: Instant,
-    reported: Instant,
-}
-
-impl Progress {
-    fn new(all: usize) -> Self {
-        let bar = ProgressBar::new(all as u64);
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {per_sec}  {eta} left") {
-            bar.set_style(style);
-        }
-        let now = Instant::now();
-        Self { bar, all, done: 0, start: now, reported: now }
-    }
-
-    fn add(&mut self, images: usize) {
-        self.done += images;
-        self.bar.inc(images as u64);
-        if self.bar.is_hidden() && self.reported.elapsed() >= REPORT_EVERY {
-            self.reported = Instant::now();
-            let per_s = self.done as f64 / self.start.elapsed().as_secs_f64();
-            let left = Duration::try_from_secs_f64((self.all - self.done) as f64 / per_s).unwrap_or(Duration::MAX);
-            eprintln!(
-                "{} / {} images  {per_s:.1} images/s  {} left",
-                thousands(self.done as u64),
-                thousands(self.all as u64),
-                duration(left)
-            );
-        }
-    }
-
-    fn note(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-        let took = self.start.elapsed();
-        eprintln!("{:.1} images/s, in {}", self.done as f64 / took.as_secs_f64(), duration(took));
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod ema;
 mod encode;
 mod eval;
 mod inspect;
-mod progress;
+mod report;
 mod sample;
 mod sitting;
 mod train;
@@ -31,6 +31,7 @@ pub fn run(command: Command) -> Result<u8, TrainerError> {
         Command::Man(arguments) => completions::man(&arguments),
         Command::Convert(arguments) => convert::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Eval(arguments) => eval::run(*arguments),
         Command::Verify(arguments) => verify::run(arguments),
     }

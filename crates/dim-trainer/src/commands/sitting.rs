@@ -1,22 +1,25 @@
 //! One sitting of training, whatever is trained: a new run or one that goes on, from the command line to what is printed at the end.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dim_model::Precision;
+use dim_report::machine::{cards, commit_of, processor};
 use dim_torch::distributed::{Place, Timeouts, World};
 use tch::Device;
 
 use crate::cli::{TrainArgs, Which};
 use crate::config::{RunConfig, Train};
-use crate::device::Compute;
+use crate::device::{Compute, name_of};
 use crate::error::TrainerError;
 use crate::files;
 use crate::format::thousands;
 use crate::launch::Launch;
+use crate::provenance::Drawing;
 use crate::run_folder::RunFolder;
 use crate::train::checkpoint::{self, DataSummary};
+use crate::train::sessions::{self, Begun, EndReason, Ended, SessionLine};
 use crate::train::{Here, Outcome, Session, Start, Task, TrainState, resume, train};
 
 /// Trains what `open` makes of the configuration, on a device in a precision. `command` is what resumes it.
@@ -84,12 +87,44 @@ pub(super) fn run<T: Task>(
             note_fresh_weights(config.train());
         }
     }
+    let begun = leads.then(|| Begun {
+        begun_s: sessions::now_s(),
+        images_seen: state.images_seen,
+        program: Drawing::program(),
+        commit: commit_of(Path::new(env!("CARGO_MANIFEST_DIR"))),
+        config: arguments.config.as_ref().map(|path| path.display().to_string()),
+        set: arguments.set.clone(),
+        device: name_of(compute.device),
+        card: match compute.device {
+            Device::Cuda(ordinal) => cards().into_iter().nth(ordinal),
+            _ => None,
+        },
+        processor: processor(),
+        threads: compute.threads,
+        processes: world.as_ref().map_or(1, World::size),
+        precision: precision.name().to_owned(),
+        images_found: task.source().len() as u64,
+        classes: task.source().classes().len(),
+    });
     let mut session = Session::new(task, config, run.clone(), state, start)?;
+    if let Some(begun) = begun {
+        sessions::append(&run.sessions(), &SessionLine::Begun(Box::new(begun)))?;
+    }
     session.trace = arguments.trace.clone().filter(|_| leads);
     session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));
     let outcome = train(&mut session)?;
     if let Some(world) = world {
         world.leave()?;
+    }
+    if leads {
+        let images_seen = session.state.images_seen;
+        let reason = match outcome {
+            Outcome::Interrupted { .. } => EndReason::Interrupted,
+            Outcome::Finished if images_seen < session.config.train().images => EndReason::TimeIsUp,
+            Outcome::Finished => EndReason::Finished,
+        };
+        let ended = Ended { ended_s: sessions::now_s(), images_seen, reason };
+        sessions::append(&run.sessions(), &SessionLine::Ended(ended))?;
     }
     match outcome {
         Outcome::Finished if !leads => Ok(0),

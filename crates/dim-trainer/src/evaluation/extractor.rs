@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dim_eval::features::{EfficientNetLite0, FeatureExtractor, Inception, Preprocessing};
+use dim_eval::features::{Dinov2, EfficientNetLite0, FeatureExtractor, Inception, Preprocessing};
 use tch::Device;
 
 use crate::cli::{FeaturesName, PreprocessingName};
@@ -34,12 +34,17 @@ impl ExtractorChoice {
         let path = match (&self.weights, self.features) {
             (Some(path), _) => path.clone(),
             (None, FeaturesName::EfficientnetLite0) => PathBuf::from(EfficientNetLite0::INSTALLED),
-            (None, FeaturesName::Inception) => {
-                return Err(TrainerError::Usage(
-                    "the weights of inception must be named: `--weights pt_inception-2015-12-05-6726825d.pth`, as pytorch-fid \
-                     downloads it, or the same in safetensors"
-                        .to_owned(),
-                ));
+            (None, features) => {
+                let published = match features {
+                    FeaturesName::Dinov2 => {
+                        "`--weights dinov2_vitl14_pretrain.pth` of the published code, or `model.safetensors` of facebook/dinov2-large"
+                    }
+                    _ => {
+                        "`--weights pt_inception-2015-12-05-6726825d.pth`, as pytorch-fid downloads it, or the same in safetensors"
+                    }
+                };
+                let name = features.name();
+                return Err(TrainerError::Usage(format!("the weights of {name} must be named: {published}")));
             }
         };
         if path.exists() {
@@ -49,7 +54,7 @@ impl ExtractorChoice {
             FeaturesName::EfficientnetLite0 => {
                 "`cargo xtask setup` installs them, `--weights FILE` names them elsewhere"
             }
-            FeaturesName::Inception => "`--weights FILE` names them",
+            FeaturesName::Inception | FeaturesName::Dinov2 => "`--weights FILE` names them",
         };
         let name = self.features.name();
         Err(TrainerError::Usage(format!("{}: the weights of {name} are not there; {advice}", path.display())))
@@ -72,6 +77,7 @@ impl ExtractorChoice {
         Ok(match self.features {
             FeaturesName::EfficientnetLite0 => Box::new(EfficientNetLite0::load(path, device)?),
             FeaturesName::Inception => Box::new(Inception::load(path, preprocessing, device)?),
+            FeaturesName::Dinov2 => Box::new(Dinov2::load(path, device)?),
         })
     }
 }

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use dim_data::sources::ImageFiles;
-use indicatif::{ProgressBar, ProgressStyle};
 use tch::Device;
 
 use super::folder::{FolderSets, Folders};
@@ -13,6 +12,7 @@ use super::metric::Needs;
 use super::npz::read_npz;
 use super::set::Set;
 use crate::error::TrainerError;
+use crate::progress::Progress;
 
 /// How a zip archive begins.
 const ZIP: [u8; 4] = *b"PK\x03\x04";
@@ -68,12 +68,10 @@ pub(crate) fn measured(
     path: &Path,
     needs: Needs,
 ) -> Result<FolderSets, TrainerError> {
-    let bar = ProgressBar::new(files.paths().len() as u64).with_message(path.display().to_string());
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {per_sec}, {eta} left") {
-        bar.set_style(style);
-    }
+    let all = files.paths().len();
+    let mut progress = Progress::new("images", all);
     let subject = serde_json::json!({ "folder": path });
-    let sets = folders.measure(files, subject, needs, |done| bar.set_position(done as u64));
-    bar.finish_and_clear();
+    let sets = folders.measure(files, subject, needs, |done| progress.update(done, all));
+    progress.finish();
     sets
 }

@@ -15,7 +15,7 @@ const SUBSETS: u64 = 0;
 /// The numbers of a set of images; those that were not asked for are absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// FID, if the features are inception's.
+    /// FID, if the features are inception's, FD-DINOv2, if they are those of DINOv2 ViT-L/14.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frechet_distance: Option<f64>,
     /// Of features that know where they are.
@@ -50,8 +50,12 @@ pub struct Scores {
 impl Scores {
     /// Names, for people, and values, in their order.
     pub(crate) fn named(&self, extractor: &str) -> Vec<(String, f64)> {
-        let distance =
-            if extractor == "inception" { "FID".to_owned() } else { format!("Fréchet distance ({extractor})") };
+        let distance = match extractor {
+            "inception" => "FID".to_owned(),
+            // The size that the name stands for.
+            "dinov2-vitl14" => "FD-DINOv2".to_owned(),
+            _ => format!("Fréchet distance ({extractor})"),
+        };
         let all = [
             (distance, self.frechet_distance),
             ("sFID".to_owned(), self.sfid),

@@ -144,6 +144,27 @@ impl JsonLog {
         Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
+    /// All of a log, in its order, and whether its last line is whole: a process that was killed leaves half a line, one that is writing does
+    /// so for a moment.
+    ///
+    /// # Errors
+    /// [`TrainerError::Read`] naming the file; [`TrainerError::NotALog`] naming the line.
+    pub fn read(path: &Path) -> Result<(Vec<Record>, Vec<Evaluated>, bool), TrainerError> {
+        let bytes = fs::read(path).map_err(|source| TrainerError::read(path, source))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let (mut records, mut evaluations) = (Vec::new(), Vec::new());
+        for (index, line) in text.split_inclusive('\n').enumerate() {
+            match serde_json::from_str(line) {
+                Ok(Line::Record(record)) => records.push(record),
+                Ok(Line::Evaluated(found)) => evaluations.push(found),
+                Err(_) if !line.ends_with('\n') => return Ok((records, evaluations, false)),
+                Err(_) if line.trim().is_empty() => {}
+                Err(_) => return Err(TrainerError::NotALog { path: path.to_owned(), line: index + 1 }),
+            }
+        }
+        Ok((records, evaluations, true))
+    }
+
     fn append(&mut self, line: &serde_json::Value) -> Result<(), TrainerError> {
         let line = format!("{line}\n");
         self.file
@@ -201,6 +222,13 @@ mod tests {
         let lines: Vec<Record> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         assert_eq!(lines, [record(8), record(16), record(24)]);
         assert_eq!(JsonLog::evaluations(&path).unwrap(), [evaluated(8), evaluated(16)]);
+        let (records, evaluations) = ([record(8), record(16), record(24)], [evaluated(8), evaluated(16)]);
+        let read = || JsonLog::read(&path).map(|(one, other, whole)| (one == records && other == evaluations, whole));
+        assert_eq!(read().unwrap(), (true, true));
+        fs::write(&path, text.clone() + "{\"step\":5,\"imag").unwrap();
+        assert_eq!(read().unwrap(), (true, false));
+        fs::write(&path, format!("{text}no record\n{text}")).unwrap();
+        assert!(read().unwrap_err().to_string().contains("log.jsonl: line 6 is no record"));
     }
 
     #[test]

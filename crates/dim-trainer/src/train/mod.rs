@@ -15,6 +15,7 @@ mod r#loop;
 mod progress;
 mod resume;
 mod session;
+pub(crate) mod sessions;
 pub(crate) mod shards;
 mod state;
 mod stop;

@@ -1,19 +1,17 @@
 //! What a person sees while training: a bar on a terminal, plain lines in a file.
 
-use std::io::{IsTerminal, stderr};
 use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::log::Record;
 use crate::format::{duration, thousands};
+use crate::progress::Bar;
 
 /// Weight of the newest value in the smoothed loss and speed.
 const SMOOTHING: f64 = 0.25;
 
 /// The display of one run.
 pub(super) struct Display {
-    bar: Option<ProgressBar>,
+    bar: Bar,
     total_images: u64,
     loss: Option<f64>,
     images_per_s: Option<f64>,
@@ -23,14 +21,8 @@ pub(super) struct Display {
 impl Display {
     /// A display on stderr for a run of `total_images` that starts, or goes on, at `images_seen`. One that is `silent` shows warnings alone.
     pub(super) fn new(total_images: u64, images_seen: u64, silent: bool) -> Self {
-        let bar = (stderr().is_terminal() && !silent).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total_images), ProgressDrawTarget::stderr())
-                .with_position(images_seen);
-            if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}  {prefix}") {
-                bar.set_style(style);
-            }
-            bar
-        });
+        let bar = Bar::new(!silent);
+        bar.show(images_seen, total_images, String::new());
         Self { bar, total_images, loss: None, images_per_s: None, silent }
     }
 
@@ -47,29 +39,21 @@ impl Display {
             record.grad_norm,
             duration(left)
         );
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position(record.images_seen);
-                bar.set_message(text);
-            }
-            None if self.silent => {}
-            None => eprintln!("{} / {} images  {text}", thousands(record.images_seen), thousands(self.total_images)),
+        if self.bar.is_drawn() {
+            self.bar.show(record.images_seen, self.total_images, text);
+        } else if !self.silent {
+            eprintln!("{} / {} images  {text}", thousands(record.images_seen), thousands(self.total_images));
         }
     }
 
     /// Says beside the bar what goes on that is not training; an empty text ends it.
     pub(super) fn meanwhile(&self, what: String) {
-        if let Some(bar) = &self.bar {
-            bar.set_prefix(what);
-        }
+        self.bar.meanwhile(what);
     }
 
     /// Prints a line above the bar, also where the display is silent.
     pub(super) fn warn(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.bar.note(line);
     }
 
     /// Prints a line above the bar.
@@ -81,9 +65,7 @@ impl Display {
 
     /// Removes the bar.
     pub(super) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.bar.finish();
     }
 }
 

@@ -65,6 +65,10 @@ pub enum Kind {
     Features,
     /// The Inception network of FID with procedural weights.
     Inception,
+    /// A small DINOv2.
+    Dinov2,
+    /// DINOv2 ViT-L/14 with procedural weights.
+    FullDinov2,
     /// Every metric of two sets of features.
     Metrics,
 }
@@ -79,6 +83,8 @@ impl Kind {
             "fid" => Some(Self::Frechet),
             "efficientnet_lite0" => Some(Self::Features),
             "full_inception" => Some(Self::Inception),
+            "full_dinov2" => Some(Self::FullDinov2),
+            _ if name.starts_with("dinov2_") => Some(Self::Dinov2),
             "metrics" => Some(Self::Metrics),
             "full_S" | "full_L256" | "full_H256" | "full_H512" => Some(Self::FullSize),
             "full_dit_xl" | "full_uvit_h" => Some(Self::FullTransformer),
@@ -95,7 +101,7 @@ impl Kind {
 impl Kind {
     /// Whether the comparison takes minutes and gigabytes.
     pub fn is_full_size(self) -> bool {
-        matches!(self, Self::FullSize | Self::FullTransformer | Self::FullAutoencoder)
+        matches!(self, Self::FullSize | Self::FullTransformer | Self::FullAutoencoder | Self::FullDinov2)
     }
 }
 
@@ -133,6 +139,9 @@ pub fn verify_file(
         }
         Kind::Inception => {
             of_network(dim_eval::verify::inception(&File::new(tensors, metadata), setting.device).map_err(of_eval)?)
+        }
+        Kind::Dinov2 | Kind::FullDinov2 => {
+            of_network(dim_eval::verify::dinov2(&File::new(tensors, metadata), setting.device).map_err(of_eval)?)
         }
         Kind::Metrics => {
             of_network(dim_eval::verify::metrics(&File::new(tensors, metadata), setting.device).map_err(of_eval)?)

@@ -222,3 +222,45 @@ algorithm = "dpm_solver"
 steps = 3
 order = 2
 "#;
+
+/// A configuration of a tiny autoencoder, on the folder's images.
+pub const AUTOENCODER: &str = r#"
+image_size = 16
+
+[autoencoder]
+in_channels = 3
+latent_channels = 4
+channels = 32
+channel_mult = [1, 1]
+num_res_blocks = 1
+
+[data]
+source = "folder"
+path = "images"
+
+[loss]
+perceptual_weight = 0.0
+
+[train]
+images = 48
+batch_size = 4
+lr = 2e-3
+warmup_images = 8
+beta1 = 0.9
+beta2 = 0.99
+eps = 1e-8
+weight_decay = 0.0
+clip_norm = 1.0
+ema_decay = 0.8
+random_flip = true
+seed = 3
+threads = 1
+log_every_steps = 2
+checkpoint_every_images = 20
+snapshot_every_images = 24
+
+[pictures]
+every_images = 24
+rows = 1
+columns = 3
+"#;

@@ -12,7 +12,7 @@ use dim_model::weights::{self, WeightFile};
 use dim_torch::{ParameterSpec, Parameters, TorchError};
 use tch::{Device, Kind, Tensor};
 
-use super::{FeatureExtractor, Input, Seen, refuse_other_channels};
+use super::{FeatureExtractor, Input, Seen, refuse_other_channels, refuse_other_sizes};
 use crate::EvalError;
 use unit::Unit;
 
@@ -151,12 +151,8 @@ impl FeatureExtractor for EfficientNetLite0 {
     }
 
     fn prepare(&self, pixels: &Tensor) -> Result<Tensor, EvalError> {
-        let side = INPUT_SIZE as i64;
-        if pixels.size().get(2..) != Some(&[side, side][..]) {
-            let expected = format!("[image, 3, {side}, {side}]: resize them first");
-            return Err(EvalError::Argument { argument: "images", expected, got: format!("{:?}", pixels.size()) });
-        }
         refuse_other_channels(pixels)?;
+        refuse_other_sizes(pixels, INPUT_SIZE)?;
         Ok(pixels.f_sub_scalar(127.0)?.f_div_scalar(128.0)?)
     }
 

@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use super::super::ema;
-use super::super::progress::Progress;
 use super::{choice, report, settings};
 use crate::cli::EvalArgs;
 use crate::config::Config;
@@ -27,6 +26,7 @@ use crate::first_stage::FirstStage;
 use crate::format::guidance;
 use crate::grid::{compose, images_of};
 use crate::png_file::{self, Texts};
+use crate::progress::Progress;
 use crate::provenance::FileIdentity;
 use crate::run_folder::RunFolder;
 use crate::sampling::{Request, sample_each};
@@ -339,7 +339,7 @@ impl Judge<'_> {
         let first = measuring.set.count();
         let indices: Vec<u64> = (first..request.count as u64).collect();
         let mut pictures = Vec::new();
-        let mut progress = Progress::new(indices.len());
+        let mut progress = Progress::new("images", indices.len());
         let mut saved = Instant::now();
         let observer = |done, all| {
             progress.update(done, all);

@@ -16,7 +16,6 @@ use tch::Tensor;
 pub(super) use self::request::set_steps;
 
 use self::folder::ImageFolder;
-use super::progress::Progress;
 use crate::cli::SampleArgs;
 use crate::config::{Autoencoder, Config};
 use crate::denoiser::Network;
@@ -26,6 +25,7 @@ use crate::files;
 use crate::first_stage::FirstStage;
 use crate::grid::{compose, enlarged, images_of};
 use crate::png_file;
+use crate::progress::Progress;
 use crate::provenance::{Decoder, Drawing, FileIdentity, Of};
 use crate::run_folder::RunFolder;
 use crate::sampling::{Request, sample_each};
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     let mut drawn = Drawn::default();
     if !indices.is_empty() {
         let network = load(&arguments, &subject, &compute, precision)?;
-        let mut progress = Progress::new(indices.len());
+        let mut progress = Progress::new("images", indices.len());
         let observer = |done, all| {
             progress.update(done, all);
             ControlFlow::Continue(())

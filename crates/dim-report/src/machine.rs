@@ -1,6 +1,7 @@
-//! On what, by what and when something was measured.
+//! On what, by what and when something was measured or trained.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,11 +24,25 @@ pub fn processor() -> String {
     name.map_or_else(|| "unknown".to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-/// The commit of the folder that the program was started in; `-dirty` if files of it were changed.
+/// Names of the NVIDIA cards that the system has, in its order; none where there is no driver.
 #[must_use]
-pub fn commit_of_git() -> Option<String> {
-    let output =
-        Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]).output().ok()?;
+pub fn cards() -> Vec<String> {
+    let mut folders: Vec<_> =
+        fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    let name = |text: String| {
+        let (_, name) = text.lines().find_map(|line| line.strip_prefix("Model")?.split_once(':'))?;
+        Some(name.trim().to_owned())
+    };
+    folders.iter().filter_map(|folder| name(fs::read_to_string(folder.join("information")).ok()?)).collect()
+}
+
+/// The commit of a folder's checkout; `-dirty` if files of it were changed.
+#[must_use]
+pub fn commit_of(folder: &Path) -> Option<String> {
+    let mut git = Command::new("git");
+    let describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+    let output = git.args(["--no-optional-locks", "-C"]).arg(folder).args(describe).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (output.status.success() && !text.is_empty()).then_some(text)
 }
@@ -46,6 +61,13 @@ pub fn date(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// Day and minute of a time, in UTC.
+#[must_use]
+pub fn minute(time: SystemTime) -> String {
+    let minutes = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 60 % 1440);
+    format!("{} {:02}:{:02}", date(time), minutes / 60, minutes % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -59,5 +81,6 @@ mod tests {
         assert_eq!(day(951_782_399), "2000-02-28");
         assert_eq!(day(951_782_400), "2000-02-29");
         assert_eq!(day(1_795_651_199), "2026-11-25");
+        assert_eq!(minute(UNIX_EPOCH + Duration::from_secs(951_782_399)), "2000-02-28 23:59");
     }
 }
