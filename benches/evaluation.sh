@@ -4,7 +4,8 @@
 #   benches/evaluation.sh FOLDER [DEVICE] [IMAGES] [BATCH]      such as: benches/evaluation.sh /tmp/evaluation cuda 5000 64
 #
 # PROGRAM, WEIGHTS_PROGRAM and PYTHON name dim-trainer, the example procedural_inception and an interpreter with the packages
-# (tests/published_metrics.py of dim-trainer says which); by default those of this checkout, and python3.
+# (tests/published_metrics.py of dim-trainer says which); by default those of this checkout, and python3. WORKERS (1): processes in which
+# pytorch-fid reads images.
 set -euo pipefail
 folder=$1 device=${2:-cpu} images=${3:-100} batch=${4:-50}
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,7 +17,9 @@ mkdir -p "$folder"
 cd "$folder"
 [ -e inception.pth ] || "$weights_program" inception.pth
 make=(); [ -d images ] || make=(--make "$images")
-published() { "$python" "$script" images reference inception.pth --device "$device" --batch-size "$batch" "$@"; }
+published() {
+    "$python" "$script" images reference inception.pth --device "$device" --batch-size "$batch" --workers "${WORKERS:-1}" "$@"
+}
 ours() { "$program" eval --json --device "$device" --images images --features inception --weights inception.pth --batch-size "$batch" "$@"; }
 echo "== pytorch-fid, images a second, three times"
 published --speed "${make[@]}"; published --speed; published --speed
