@@ -253,6 +253,17 @@ char* dim_group_start(DimGroup* group, std::uint8_t operation, const Tensor* ten
     });
 }
 
+/// Starts to send every process its part of `input`, of `sent[rank]` elements, and to receive from each
+/// `received[rank]` elements into `output`; both of one dimension, the parts one after the other by rank.
+char* dim_group_all_to_all(DimGroup* group, const Tensor* output, const Tensor* input, const std::int64_t* received,
+                           const std::int64_t* sent, std::size_t size, DimWork** work) {
+    return dim::guarded([&] {
+        Tensor target = *output, source = *input;
+        std::vector<std::int64_t> output_sizes(received, received + size), input_sizes(sent, sent + size);
+        *work = new DimWork{group->backend->alltoall_base(target, source, output_sizes, input_sizes)};
+    });
+}
+
 /// Between CPUs, waits for an operation; between GPUs, lets the current stream wait for it.
 char* dim_work_wait(DimWork* work) {
     return dim::guarded([&] { work->work->wait(); });
