@@ -102,6 +102,13 @@ impl Compute {
         }
     }
 
+    /// Waits until the device has done all that it was given.
+    pub(crate) fn wait(&self) {
+        if let Device::Cuda(ordinal) = self.device {
+            Cuda::synchronize(ordinal as i64);
+        }
+    }
+
     /// `cpu`, or `cuda:0` with the number of the card.
     pub(crate) fn describe(&self) -> String {
         match self.device {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dim_data::latents::{self, Element, Encoding, LatentFolder, Shard};
+use dim_data::latents::{self, Element, Encoding, Index, LatentFolder, Shard};
 use dim_data::sources::{FolderConfig, WebDatasetConfig};
 use dim_data::{DataConfig, ImageSource, Pass, PassBatch, PassConfig};
 use dim_model::BackboneConfig;
@@ -12,9 +12,9 @@ use dim_model::weights::WeightFile;
 use indicatif::{ProgressBar, ProgressStyle};
 use tch::{Device, Kind, Tensor};
 
+use super::together::Together;
 use crate::cli::{EncodeArgs, StoredAs, VerifyPrecision};
-use crate::config::{Autoencoder, AutoencoderKind, Config, Precision};
-use crate::device::Compute;
+use crate::config::{Autoencoder, AutoencoderKind, Config, Distributed, Precision};
 use crate::error::TrainerError;
 use crate::first_stage::{self, FirstStage};
 use crate::format::{bytes, counted, duration, thousands};
@@ -31,19 +31,37 @@ pub(super) fn run(arguments: EncodeArgs) -> Result<u8, TrainerError> {
         return check(&arguments.out);
     }
     let job = Job::find(&arguments)?;
-    let compute = Compute::start(arguments.compute, job.threads)?;
+    let together = Together::start("encode", &arguments, (arguments.compute, job.threads), &job.distributed)?;
+    let compute = together.compute;
     let asked = match arguments.precision {
         VerifyPrecision::F32 => Precision::F32,
         VerifyPrecision::Bf16 => Precision::Bf16,
     };
     let first_stage = FirstStage::load(&job.weights, &job.section, compute.device, compute.precision(asked)?)?;
     let source = dim_data::open(&job.data, job.image_size)?;
-    source.notes().iter().for_each(|note| eprintln!("note: {note}"));
     let encoding = encoding(&arguments, &job, &first_stage, &*source)?;
-    let mut folder = LatentFolder::open(&arguments.out, encoding)?;
+    let mut folder = together.leader_first(|| Ok(LatentFolder::open(&arguments.out, encoding)?))?;
+    let finished = folder.is_finished();
+    together.wait()?; // the index may not be written yet when another looks for it
+    if together.leads() {
+        source.notes().iter().for_each(|note| eprintln!("note: {note}"));
+        say_what_is_left(&folder, &arguments, &job, &together);
+    }
+    if !finished {
+        encode(&mut folder, source, &first_stage, &arguments, &together)?;
+        together.wait()?; // the files of all are there
+        if together.leads() {
+            say_what_was_made(&folder.finish()?, &arguments.out);
+        }
+    }
+    together.leave()?;
+    Ok(0)
+}
+
+fn say_what_is_left(folder: &LatentFolder, arguments: &EncodeArgs, job: &Job, together: &Together) {
     if folder.is_finished() {
         println!("{} is finished already", arguments.out.display());
-        return Ok(0);
+        return;
     }
     let missing: usize = folder.missing().map(|shard| folder.encoding().images_of(shard).len()).sum();
     let all = folder.encoding().images;
@@ -55,14 +73,15 @@ pub(super) fn run(arguments: EncodeArgs) -> Result<u8, TrainerError> {
         counted(missing, "image"),
         job.image_size,
         job.image_size,
-        compute.describe(),
+        together.describe(),
         arguments.out.display()
     );
-    encode(&mut folder, source, &first_stage, &arguments, compute.device)?;
-    let index = folder.finish()?;
+}
+
+fn say_what_was_made(index: &Index, out: &Path) {
     println!(
         "{}: {} in {}, {}; channels' means {} and deviations {}, networks see them times {}",
-        arguments.out.display(),
+        out.display(),
         counted(index.images, "image"),
         counted(index.shards.len(), "file"),
         bytes(index.shards.iter().map(|shard| shard.bytes).sum()),
@@ -70,7 +89,6 @@ pub(super) fn run(arguments: EncodeArgs) -> Result<u8, TrainerError> {
         listed(&index.statistics.std),
         index.encoding.scaling_factor
     );
-    Ok(0)
 }
 
 /// What to encode, and with what.
@@ -80,6 +98,8 @@ struct Job {
     weights: std::path::PathBuf,
     image_size: usize,
     threads: Option<usize>,
+    /// How long processes wait for each other.
+    distributed: Distributed,
 }
 
 impl Job {
@@ -123,7 +143,9 @@ impl Job {
                 image_size / rate
             );
         }
-        Ok(Self { data, section, weights, image_size, threads: config.and_then(|config| config.train.threads) })
+        let (threads, distributed) =
+            config.map(|config| (config.train.threads, config.train.distributed)).unwrap_or_default();
+        Ok(Self { data, section, weights, image_size, threads, distributed })
     }
 }
 
@@ -197,26 +219,28 @@ fn encoding(
     Ok(encoding)
 }
 
-/// Encodes the shards that are missing.
+/// Encodes this process's share of the shards that are missing.
 fn encode(
     folder: &mut LatentFolder,
     source: Arc<dyn ImageSource>,
     first_stage: &FirstStage,
     arguments: &EncodeArgs,
-    device: Device,
+    together: &Together,
 ) -> Result<(), TrainerError> {
-    let missing: Vec<usize> = folder.missing().collect();
+    let missing = together.share(folder.missing());
     let ranges: Vec<_> = missing.iter().map(|&shard| folder.encoding().images_of(shard)).collect();
-    let mut progress = Progress::new(ranges.iter().map(|range| range.len()).sum());
+    let mut progress = Progress::new(ranges.iter().map(|range| range.len()).sum(), together.leads());
     let (size, channels) = (folder.encoding().image_size as i64, source.channels() as i64);
     let config = PassConfig {
         batch_size: arguments.batch_size as usize,
         size: folder.encoding().image_size,
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        workers: (std::thread::available_parallelism().map_or(1, usize::from) / together.size()).max(1),
         prefetch_batches: 3,
     };
     let mut pass = Pass::new(source, ranges.clone(), config)?;
-    let mut broken = folder.skipped()?;
+    let before = folder.skipped()?;
+    together.wait()?; // what others write is counted by them
+    let mut broken = before;
     for (shard, range) in missing.into_iter().zip(ranges) {
         let mut shard = folder.begin(shard);
         let mut next = range.start;
@@ -228,23 +252,37 @@ fn encode(
             for file in &batch.broken {
                 broken += 1;
                 if broken > arguments.max_broken_files {
-                    return Err(TrainerError::Usage(format!(
-                        "{file}. That is broken file number {broken}; `--max-broken-files {broken}` leaves it out"
-                    )));
+                    return Err(too_many_broken(&file.to_string(), broken));
                 }
                 progress.note(&format!("warning: left out {file}"));
                 shard.skip(file);
             }
             if !batch.classes.is_empty() {
                 let images = Tensor::f_from_slice(&batch.images)?.f_view([-1, channels, size, size])?;
-                push(&mut shard, &images.f_to_device(device)?, &batch, first_stage, !arguments.no_mirror)?;
+                push(
+                    &mut shard,
+                    &images.f_to_device(together.compute.device)?,
+                    &batch,
+                    first_stage,
+                    !arguments.no_mirror,
+                )?;
             }
             progress.add(batch.indices.len());
         }
         folder.save(&shard)?;
     }
     progress.finish();
-    Ok(())
+    // Each process alone may have stayed below the limit.
+    match before + together.sum(broken - before)? {
+        all if all > arguments.max_broken_files => Err(too_many_broken("the files of all processes are read", all)),
+        _ => Ok(()),
+    }
+}
+
+fn too_many_broken(what: &str, broken: usize) -> TrainerError {
+    TrainerError::Usage(format!(
+        "{what}. That is broken file number {broken}; `--max-broken-files {broken}` leaves it out"
+    ))
 }
 
 /// Encodes a batch and its mirror images into the shard.
@@ -323,6 +361,8 @@ fn listed(values: &[f64]) -> String {
 /// A bar on a terminal, a line now and then elsewhere.
 struct Progress {
     bar: ProgressBar,
+    /// Of several processes one alone does.
+    shows: bool,
     all: usize,
     done: usize,
     start: Instant,
@@ -330,19 +370,19 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(all: usize) -> Self {
-        let bar = ProgressBar::new(all as u64);
+    fn new(all: usize, shows: bool) -> Self {
+        let bar = if shows { ProgressBar::new(all as u64) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {percent:>3} %  {per_sec}  {eta} left") {
             bar.set_style(style);
         }
         let now = Instant::now();
-        Self { bar, all, done: 0, start: now, reported: now }
+        Self { bar, shows, all, done: 0, start: now, reported: now }
     }
 
     fn add(&mut self, images: usize) {
         self.done += images;
         self.bar.inc(images as u64);
-        if self.bar.is_hidden() && self.reported.elapsed() >= REPORT_EVERY {
+        if self.shows && self.bar.is_hidden() && self.reported.elapsed() >= REPORT_EVERY {
             self.reported = Instant::now();
             let per_s = self.done as f64 / self.start.elapsed().as_secs_f64();
             let left = Duration::try_from_secs_f64((self.all - self.done) as f64 / per_s).unwrap_or(Duration::MAX);
@@ -361,6 +401,9 @@ impl Progress {
 
     fn finish(&self) {
         self.bar.finish_and_clear();
+        if !self.shows {
+            return;
+        }
         let took = self.start.elapsed();
         eprintln!("{:.1} images/s, in {}", self.done as f64 / took.as_secs_f64(), duration(took));
     }

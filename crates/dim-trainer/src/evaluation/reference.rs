@@ -61,14 +61,17 @@ pub(crate) fn folder(path: &Path) -> Result<ImageFiles, TrainerError> {
     Ok(files)
 }
 
-/// Measures a folder under a bar.
+/// Measures a folder under a bar, which shows this process's share.
 pub(crate) fn measured(
     folders: &Folders<'_>,
     files: &ImageFiles,
     path: &Path,
     needs: Needs,
 ) -> Result<FolderSets, TrainerError> {
-    let bar = ProgressBar::new(files.paths().len() as u64).with_message(path.display().to_string());
+    let (processes, leads) = folders.world.map_or((1, true), |world| (world.size(), world.leads()));
+    let share = files.paths().len() / processes;
+    let bar = if leads { ProgressBar::new(share as u64) } else { ProgressBar::hidden() };
+    let bar = bar.with_message(path.display().to_string());
     if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}  {per_sec}, {eta} left") {
         bar.set_style(style);
     }
