@@ -35,6 +35,16 @@ class_dropout = 0.1
 images = 1
 batch_size = 1
 lr = 1e-4
+warmup_images = 1000
+beta1 = 0.99
+beta2 = 0.99
+eps = 1e-15
+weight_decay = 0.03
+clip_norm = 1.0
+ema_decay = 0.9999
+random_flip = false
+checkpoint_every_images = 1
+log_every_steps = 1
 precision = "$precision"
 TOML
 done

@@ -75,9 +75,14 @@ fn processes_that_share_the_samples_come_to_the_numbers_of_one() {
         let scores = if json["results"].is_array() { json["results"][0]["scores"].clone() } else { json };
         ["frechet_distance", "kid", "precision", "recall"].map(|score| scores[score].as_f64().unwrap())
     };
-    for arguments in [&samples[..], &images] {
-        let arguments =
-            |out| [&common[..], arguments, if arguments == samples { &["--out", out][..] } else { &[] }].concat();
+    for (arguments, out) in [(&samples[..], Some("--out")), (&images, None)] {
+        let arguments = |folder| {
+            [&common[..], arguments]
+                .concat()
+                .into_iter()
+                .chain(out.map(|out| [out, folder]).into_iter().flatten())
+                .collect::<Vec<_>>()
+        };
         let alone = numbers(place.run(&[&arguments("one")[..], &["--threads", "1"]].concat()));
         let together = numbers(place.run_together(2, &arguments("two")));
         for (one, other) in alone.iter().zip(together) {

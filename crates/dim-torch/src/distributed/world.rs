@@ -149,12 +149,14 @@ impl World {
         self.start(Operation::Broadcast, tensor, None, root)
     }
 
-    /// Writes the `part`s of all processes one after the other into `whole`, of which this one's may be a view.
+    /// Writes the `part`s of all processes one after the other into `whole`, of which this one's may be a view; both without gaps.
     ///
     /// # Errors
     /// As [`World::all_reduce`].
     pub fn all_gather(&self, whole: &Tensor, part: &Tensor) -> Result<Pending, TorchError> {
-        self.start(Operation::AllGather, whole, Some(part), 0)
+        // Gloo compares shapes: those of as many pieces as there are processes with the part's.
+        let (whole, part) = (whole.f_view([-1])?, part.f_view([-1])?);
+        self.start(Operation::AllGather, &whole, Some(&part), 0)
     }
 
     /// Adds up `whole` over all processes and writes the sum's part of this rank into `part`.

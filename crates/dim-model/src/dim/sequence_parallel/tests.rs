@@ -44,7 +44,7 @@ fn network(config: &DimConfig) -> Dim {
     network.initialise(5).unwrap();
     for (index, (_, parameter)) in network.parameters().iter().enumerate() {
         let wave = (Tensor::arange(parameter.numel() as i64, (Kind::Float, Device::Cpu)) * 1.3 + index as f64).sin();
-        no_grad(|| parameter.shallow_clone().f_add_(&(wave * 0.03).view_as(parameter))).unwrap();
+        let _ = no_grad(|| parameter.shallow_clone().f_add_(&(wave * 0.03).view_as(parameter))).unwrap();
     }
     network
 }
@@ -140,7 +140,7 @@ fn what_cannot_be_split_is_refused() {
         // The stream needs gradients as soon as the image does.
         let trained = network.forward(&x.set_requires_grad(true), &t, Some(&class)).unwrap_err().to_string();
 
-        let dit = DitConfig::dit_s_2();
+        let dit = DitConfig::tiny();
         let parameters = Parameters::frozen(&dit.parameter_specs(), Device::Cpu).unwrap();
         let mut dit = dit.build(parameters, Precision::F32).unwrap();
         [trained, dit.split_sequence(world).unwrap_err().to_string()]
