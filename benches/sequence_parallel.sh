@@ -23,6 +23,8 @@ for precision in auto f32; do
     cat >"$work/$precision.toml" <<TOML
 [model]
 preset = "$model"
+in_channels = 4
+classes = 1000
 [data]
 source = "features"
 path = "$work"

@@ -235,7 +235,15 @@ fn processes_draw_an_image_together_as_one_draws_it() {
         assert!((one.0, one.1, one.2.len()) == (all.0, all.1, all.2.len()) && apart <= Some(1), "{size}: {apart:?}");
     }
 
-    // Who leads says what is wrong; who is too small is told to all.
+    let fresh = ["sample", "--untrained", "--config", "config.toml", "--device", "cpu", "--class", "0", "--sampler", "ddim"];
+    let timed = ["--steps", "4", "--sequence-parallel", "--json", "--time-steps", "--out", "fresh.png"];
+    let output = place.run_together(2, &[&fresh[..], &timed].concat());
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = told["step_seconds"].as_array().unwrap();
+    assert!(steps.len() == 4 && steps.iter().all(|step| step.as_f64() > Some(0.0)), "{told}");
+    assert_eq!((&told["processes"], &told["drawn"]), (&2.into(), &told["images"]));
+
+    // Without one or the other it is not clear what is meant, and what is too small is told by all.
     let plain = ends(place.start_together(2, 0, |_| command.to_vec()));
     let printed = text(&plain[1]);
     assert_eq!(plain[1].status.code(), Some(2), "{printed}");

@@ -111,15 +111,18 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
             network.split_sequence(world)?;
         }
         let mut progress = together.leads().then(|| Progress::new(share.len()));
-        let mut last = Instant::now();
+        let mut last = (0, Instant::now());
         let observer = |done, all| {
             if let Some(progress) = &mut progress {
                 progress.update(done, all);
             }
             if arguments.time_steps {
                 compute.wait();
-                drawn.step_seconds.push(last.elapsed().as_secs_f64());
-                last = Instant::now();
+                // A batch also shows what it begins with.
+                if done > last.0 {
+                    drawn.step_seconds.push(last.1.elapsed().as_secs_f64());
+                }
+                last = (done, Instant::now());
             }
             ControlFlow::Continue(())
         };
