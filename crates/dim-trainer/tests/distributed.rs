@@ -235,7 +235,8 @@ fn processes_draw_an_image_together_as_one_draws_it() {
         assert!((one.0, one.1, one.2.len()) == (all.0, all.1, all.2.len()) && apart <= Some(1), "{size}: {apart:?}");
     }
 
-    let fresh = ["sample", "--untrained", "--config", "config.toml", "--device", "cpu", "--class", "0", "--sampler", "ddim"];
+    let fresh =
+        ["sample", "--untrained", "--config", "config.toml", "--device", "cpu", "--class", "0", "--sampler", "ddim"];
     let timed = ["--steps", "4", "--sequence-parallel", "--json", "--time-steps", "--out", "fresh.png"];
     let output = place.run_together(2, &[&fresh[..], &timed].concat());
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
