@@ -40,6 +40,14 @@ impl Check<'_> {
         }
     }
 
+    /// Refuses dimensions that are shorter than a GPU's kernels take; the CPU takes any.
+    pub(crate) fn at_least(&self, argument: &'static str, (axis, len): Axis, least: usize) -> Result<(), KernelError> {
+        if self.queue.device() == Device::Cpu || len >= least {
+            return Ok(());
+        }
+        Err(self.size(argument, (axis, len), format!("at least {least}")))
+    }
+
     /// Refuses rows that are further apart than a GPU's kernels count, in bytes.
     pub(crate) fn reachable(&self, argument: &'static str, layout: &Layout) -> Result<(), KernelError> {
         let rank = layout.strides().len();
@@ -127,6 +135,20 @@ impl Check<'_> {
     pub(crate) fn output(&self, argument: &'static str, layout: &Layout, axes: &[Axis]) -> Result<(), KernelError> {
         self.input(argument, layout, axes)?;
         self.distinct(argument, layout)
+    }
+
+    /// [`Self::output`] for one without gaps.
+    pub(crate) fn contiguous_output(
+        &self,
+        argument: &'static str,
+        layout: &Layout,
+        axes: &[Axis],
+    ) -> Result<(), KernelError> {
+        self.output(argument, layout, axes)?;
+        if !layout.is_contiguous() {
+            return Err(self.strides(argument, layout, "no gaps"));
+        }
+        Ok(())
     }
 
     /// [`Self::output`] for one that is bf16 on every device.

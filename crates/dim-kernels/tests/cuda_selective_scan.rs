@@ -148,30 +148,12 @@ impl Inputs {
     fn run(&self, gpu: &Gpu) -> Results {
         let Case { dtype, placement, .. } = self.case;
         let shapes = self.case.shapes();
-        let activation = |values: &[f64], shape: &[usize]| DeviceTensor::of(values, dtype, shape, placement);
-        let parameter = |values: &[f64], shape: &[usize]| DeviceTensor::of(values, DType::F32, shape, placement);
-        let (u, delta) = (activation(&self.u, &shapes.sequence), activation(&self.delta, &shapes.sequence));
-        let (b, c) = (activation(&self.b, &shapes.matrix), activation(&self.c, &shapes.matrix));
-        let a = parameter(&self.a, &shapes.a);
-        let d = self.d.as_ref().map(|values| parameter(values, &shapes.vector));
-        let z = self.z.as_ref().map(|values| activation(values, &shapes.sequence));
-        let delta_bias = self.delta_bias.as_ref().map(|values| parameter(values, &shapes.vector));
-        let initial_state = self.initial_state.as_ref().map(|values| parameter(values, &shapes.states));
-        let grad_out = activation(&self.grad_out, &shapes.sequence);
-        let grad_last_state = self.grad_last_state.as_ref().map(|values| parameter(values, &shapes.states));
-        let scan = SelectiveScan {
-            u: u.view(),
-            delta: delta.view(),
-            a: a.view(),
-            b: b.view(),
-            c: c.view(),
-            d: d.as_ref().map(DeviceTensor::view),
-            z: z.as_ref().map(DeviceTensor::view),
-            delta_bias: delta_bias.as_ref().map(DeviceTensor::view),
-            delta_softplus: self.case.delta_softplus,
-            initial_state: initial_state.as_ref().map(DeviceTensor::view),
-            token_map: self.token_map.as_ref(),
-        };
+        let given = Given::of(self);
+        let scan = given.scan(self.token_map.as_ref());
+        let grad_out = DeviceTensor::of(&self.grad_out, dtype, &shapes.sequence, placement);
+        let grad_last_state = self.grad_last_state.as_ref();
+        let grad_last_state =
+            grad_last_state.map(|values| DeviceTensor::of(values, DType::F32, &shapes.states, placement));
 
         let output = |dtype, shape: &[usize]| DeviceTensor::unwritten(dtype, shape, placement);
         let mut out = output(dtype, &shapes.sequence);
@@ -182,10 +164,10 @@ impl Inputs {
         let (mut grad_u, mut grad_delta) = (output(dtype, &shapes.sequence), output(dtype, &shapes.sequence));
         let (mut grad_b, mut grad_c) = (output(dtype, &shapes.matrix), output(dtype, &shapes.matrix));
         let mut grad_a = output(DType::F32, &shapes.a);
-        let mut grad_d = d.is_some().then(|| output(DType::F32, &shapes.vector));
-        let mut grad_z = z.is_some().then(|| output(dtype, &shapes.sequence));
-        let mut grad_delta_bias = delta_bias.is_some().then(|| output(DType::F32, &shapes.vector));
-        let mut grad_initial_state = initial_state.is_some().then(|| output(DType::F32, &shapes.states));
+        let mut grad_d = given.d.is_some().then(|| output(DType::F32, &shapes.vector));
+        let mut grad_z = given.z.is_some().then(|| output(dtype, &shapes.sequence));
+        let mut grad_delta_bias = given.delta_bias.is_some().then(|| output(DType::F32, &shapes.vector));
+        let mut grad_initial_state = given.initial_state.is_some().then(|| output(DType::F32, &shapes.states));
         let gradients = SelectiveScanGradients {
             u: grad_u.view_mut(),
             delta: grad_delta.view_mut(),
@@ -224,12 +206,111 @@ impl Inputs {
         results
     }
 
+    /// Walks the segments and goes on from there to the output; returns that, and what the segments make of the first state one after the other.
+    fn walk(&self, gpu: &Gpu) -> [Vec<f64>; 2] {
+        let reference::Sizes { batch, channel, state, .. } = self.case.sizes;
+        let given = Given::of(self);
+        let scan = given.scan(self.token_map.as_ref());
+        let segments = selective_scan::segments(&gpu.queue(), &scan).unwrap();
+        assert!(segments > 1);
+        let unwritten = |shape: &[usize]| DeviceTensor::unwritten(DType::F32, shape, Placement::Contiguous);
+        let mut states = unwritten(&[batch * segments, channel, state]);
+        let mut deltas = unwritten(&[batch * segments, channel]);
+        selective_scan::walk(&gpu.queue(), &scan, states.view_mut(), deltas.view_mut()).unwrap();
+        gpu.finish();
+        let (own, steps) = (states.read("states"), deltas.read("deltas"));
+        let mut last = vec![0.0; batch * channel * state];
+        for (at, last) in last.iter_mut().enumerate() {
+            let (row, channel_state) = (at / (channel * state) * segments, at % (channel * state));
+            for segment in row..row + segments {
+                let decay = (self.a[channel_state] * steps[segment * channel + channel_state / state]).exp();
+                *last = decay * *last + own[segment * channel * state + channel_state];
+            }
+        }
+        let mut out = DeviceTensor::unwritten(self.case.dtype, &self.case.shapes().sequence, self.case.placement);
+        let (states, deltas) = (states.view_mut(), deltas.view());
+        selective_scan::forward_after_walk(&gpu.queue(), &scan, states, &deltas, out.view_mut()).unwrap();
+        gpu.finish();
+        [out.read("out"), last]
+    }
+
     fn check(&self, gpu: &Gpu) {
         let (results, truth) = (self.run(gpu), self.truth());
         assert_eq!(results.len(), truth.len());
         for ((name, dtype, got), (expected_name, _, expected)) in results.iter().zip(&truth) {
             assert_eq!(name, expected_name);
             assert_close(&format!("{:?}: {name}", self.case), got, expected, *dtype);
+        }
+    }
+}
+
+/// The inputs in device memory.
+struct Given {
+    u: DeviceTensor,
+    delta: DeviceTensor,
+    a: DeviceTensor,
+    b: DeviceTensor,
+    c: DeviceTensor,
+    d: Option<DeviceTensor>,
+    z: Option<DeviceTensor>,
+    delta_bias: Option<DeviceTensor>,
+    initial_state: Option<DeviceTensor>,
+    delta_softplus: bool,
+}
+
+impl Given {
+    fn of(inputs: &Inputs) -> Self {
+        let Case { dtype, placement, delta_softplus, .. } = inputs.case;
+        let shapes = inputs.case.shapes();
+        let activation = |values: &[f64], shape: &[usize]| DeviceTensor::of(values, dtype, shape, placement);
+        let parameter = |values: &[f64], shape: &[usize]| DeviceTensor::of(values, DType::F32, shape, placement);
+        Self {
+            u: activation(&inputs.u, &shapes.sequence),
+            delta: activation(&inputs.delta, &shapes.sequence),
+            a: parameter(&inputs.a, &shapes.a),
+            b: activation(&inputs.b, &shapes.matrix),
+            c: activation(&inputs.c, &shapes.matrix),
+            d: inputs.d.as_ref().map(|values| parameter(values, &shapes.vector)),
+            z: inputs.z.as_ref().map(|values| activation(values, &shapes.sequence)),
+            delta_bias: inputs.delta_bias.as_ref().map(|values| parameter(values, &shapes.vector)),
+            initial_state: inputs.initial_state.as_ref().map(|values| parameter(values, &shapes.states)),
+            delta_softplus,
+        }
+    }
+
+    fn scan<'a>(&'a self, token_map: Option<&'a TokenMap>) -> SelectiveScan<'a> {
+        SelectiveScan {
+            u: self.u.view(),
+            delta: self.delta.view(),
+            a: self.a.view(),
+            b: self.b.view(),
+            c: self.c.view(),
+            d: self.d.as_ref().map(DeviceTensor::view),
+            z: self.z.as_ref().map(DeviceTensor::view),
+            delta_bias: self.delta_bias.as_ref().map(DeviceTensor::view),
+            delta_softplus: self.delta_softplus,
+            initial_state: self.initial_state.as_ref().map(DeviceTensor::view),
+            token_map,
+        }
+    }
+}
+
+#[test]
+fn a_walk_and_the_output_after_it_match_the_reference() {
+    let Some(gpu) = gpu() else { return };
+    for (token, channel, state, dtype) in [
+        (9, 33, 16, DType::F32),
+        (37, 131, 8, DType::F16),
+        (37, 131, 64, DType::Bf16),
+        (263, 38, 32, DType::F32),
+        (1061, 67, 16, DType::Bf16),
+    ] {
+        for placement in [Placement::Strided, Placement::Contiguous] {
+            let inputs = Inputs::random(Case { placement, ..Case::full(2, token, channel, state, dtype) });
+            let ([out, last], truth) = (inputs.walk(&gpu), inputs.truth());
+            let expected = |name| &truth.iter().find(|(known, ..)| *known == name).unwrap().2;
+            assert_close(&format!("{:?}: out", inputs.case), &out, expected("out"), dtype);
+            assert_close(&format!("{:?}: last state", inputs.case), &last, expected("last_state"), dtype);
         }
     }
 }

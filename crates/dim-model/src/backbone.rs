@@ -1,6 +1,6 @@
 //! What all networks have in common.
 
-use dim_torch::{ParameterSpec, Parameters};
+use dim_torch::{ParameterSpec, Parameters, distributed::World};
 use tch::Tensor;
 
 use crate::{ConfigError, Cost, ModelError, Precision, Recompute};
@@ -19,6 +19,16 @@ pub trait Backbone {
 
     /// Chooses what backward computes again.
     fn set_recompute(&mut self, recompute: Recompute);
+
+    /// From now on splits the tokens of every image over all processes of `world`, which then run [`Backbone::forward`] together, with the same
+    /// inputs, and all get the whole result. Without gradients.
+    ///
+    /// # Errors
+    /// [`ModelError::Sequence`] for a network without a scan.
+    fn split_sequence(&mut self, world: &World) -> Result<(), ModelError> {
+        let _ = world;
+        Err(ModelError::Sequence)
+    }
 
     /// Draws fresh weights; each parameter's depend on `seed` and its name alone.
     ///

@@ -19,6 +19,11 @@ pub enum ModelError {
     /// An operation refused its tensors.
     #[error(transparent)]
     Torch(#[from] TorchError),
+    /// The network cannot split the tokens of an image over processes.
+    #[error(
+        "sequence parallelism is for DiM, whose scan passes its state on from process to process; this network has none"
+    )]
+    Sequence,
     /// An input of the network does not fit it.
     #[error("the network's `{argument}` must be {expected}, got {got}")]
     Input {

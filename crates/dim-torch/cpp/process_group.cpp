@@ -5,6 +5,7 @@
 // includes NCCL's and CUDA's; NCCL's group moreover stands in libtorch_cuda.so, which the programs open when they
 // start. So both are made by their exported constructors and then seen through their base class, `c10d::Backend`, whose
 // header has no such needs. build.rs has made sure that this is the version whose names these are.
+#include <c10/util/env.h>
 #include <dlfcn.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
@@ -104,6 +105,16 @@ intrusive_ptr<c10d::Backend> nccl(const StorePtr& store, int rank, int size, mil
     return made<c10d::Backend>([&](void* self) { construct(self, store, rank, size, options); });
 }
 
+/// Turns off c10d's flight recorder, which keeps the last two thousand operations for PyTorch's debugging tools: it is one
+/// for all groups of a process, and groups that several threads use at once, as tests do, write into it without a lock.
+/// Who sets the variable has it nevertheless.
+void without_flight_recorder() {
+    [[maybe_unused]] static const bool once = [] {
+        c10::utils::set_env("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/false);
+        return true;
+    }();
+}
+
 std::vector<uint8_t> bytes_of(const char* text, std::size_t length) { return {text, text + length}; }
 
 /// Calls Rust whenever a gradient has been added to a tensor's .grad.
@@ -178,6 +189,7 @@ char* dim_store_free(DimStore* store) {
 /// Joins a group of `size` processes as number `rank`.
 char* dim_group_new(const DimStore* store, bool on_gpu, int rank, int size, std::int64_t timeout_ms, DimGroup** group) {
     return dim::guarded([&] {
+        without_flight_recorder();
         const milliseconds timeout(timeout_ms);
         *group =
             new DimGroup{on_gpu ? nccl(store->store, rank, size, timeout) : gloo(store->store, rank, size, timeout)};
@@ -250,6 +262,17 @@ char* dim_group_start(DimGroup* group, std::uint8_t operation, const Tensor* ten
                 TORCH_CHECK(false, "no operation has number ", static_cast<int>(operation));
         }
         *work = new DimWork{std::move(started)};
+    });
+}
+
+/// Starts to send every process its part of `input`, of `sent[rank]` elements, and to receive from each
+/// `received[rank]` elements into `output`; both of one dimension, the parts one after the other by rank.
+char* dim_group_all_to_all(DimGroup* group, const Tensor* output, const Tensor* input, const std::int64_t* received,
+                           const std::int64_t* sent, std::size_t size, DimWork** work) {
+    return dim::guarded([&] {
+        Tensor target = *output, source = *input;
+        std::vector<std::int64_t> output_sizes(received, received + size), input_sizes(sent, sent + size);
+        *work = new DimWork{group->backend->alltoall_base(target, source, output_sizes, input_sizes)};
     });
 }
 

@@ -121,6 +121,15 @@ unsafe extern "C" {
         peer: i32,
         work: *mut *mut c_void,
     ) -> *mut c_char;
+    pub(crate) fn dim_group_all_to_all(
+        group: *mut c_void,
+        output: *const C_tensor,
+        input: *const C_tensor,
+        received: *const i64,
+        sent: *const i64,
+        size: usize,
+        work: *mut *mut c_void,
+    ) -> *mut c_char;
     pub(crate) fn dim_work_wait(work: *mut c_void) -> *mut c_char;
     pub(crate) fn dim_work_free(work: *mut c_void) -> *mut c_char;
     pub(crate) fn dim_after_accumulation(

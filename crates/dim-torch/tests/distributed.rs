@@ -81,6 +81,17 @@ fn operations_do_what_their_names_say() {
         }
         assert_eq!(vec(&passed), [[0.0], [1.0], [0.0]][world.rank()]);
 
+        // Rank r sends s + 1 numbers to rank s, which are 10 r + s.
+        let sent: Vec<f32> = (0..3).flat_map(|to| vec![10.0 * rank + to as f32; to + 1]).collect();
+        let own = world.rank() as i64 + 1;
+        let received = Tensor::zeros([3 * own], (Kind::Float, Device::Cpu));
+        let parts = (&received, &[own; 3][..]);
+        world.all_to_all(parts, (&floats(&sent), &[1, 2, 3])).unwrap().wait().unwrap();
+        let from = |other: usize| vec![10.0 * other as f32 + rank; own as usize];
+        assert_eq!(vec(&received), [from(0), from(1), from(2)].concat());
+        let error = world.all_to_all(parts, (&floats(&sent), &[1, 2])).map(drop).unwrap_err().to_string();
+        assert!(error.contains("`input`") && error.contains("3 parts"), "{error}");
+
         assert_eq!(world.largest(&[world.rank() as i64, -(world.rank() as i64)]).unwrap(), [2, 0]);
         assert_eq!(world.gather(&[7, world.rank() as i64]).unwrap(), [[7, 0], [7, 1], [7, 2]]);
         world.leave().unwrap();

@@ -123,14 +123,17 @@ pub const MAX_COUNT: u32 = 1_000_000;
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// Sample from the newest checkpoint of this run.
-    #[arg(long, value_name = "DIR", required_unless_present = "weights", conflicts_with = "weights")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["weights", "untrained"], conflicts_with = "weights")]
     pub run: Option<PathBuf>,
     /// Sample from these weights: safetensors or PyTorch, under our names or the authors'.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     /// The configuration that the weights belong to, if they do not carry one.
-    #[arg(long, value_name = "FILE", requires = "weights")]
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
     pub config: Option<PathBuf>,
+    /// Draw with the weights that training by the configuration would start from, to see what time and memory it takes.
+    #[arg(long, requires = "config", conflicts_with_all = ["run", "weights"])]
+    pub untrained: bool,
     /// Classes to draw, by name or number, in turn; with numbers of images, such as cat:8,owl:4, so many of each. By default all.
     #[arg(long, value_name = "CLASS[:COUNT]", value_delimiter = ',')]
     pub class: Vec<String>,
@@ -174,6 +177,13 @@ pub struct SampleArgs {
     /// Images that go through the network at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub batch_size: Option<u32>,
+    /// Several processes, one a GPU, draw each image together, every one a part of its tokens, for images that take one GPU too long; DiM only. Without this,
+    /// each draws its share of the images of a --folder.
+    #[arg(long)]
+    pub sequence_parallel: bool,
+    /// With --json, also say how long each step took, for which the device is waited for.
+    #[arg(long, requires = "json")]
+    pub time_steps: bool,
     /// Show every pixel as N x N, for images too small to look at.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub enlarge: u8,
@@ -198,7 +208,7 @@ pub struct SampleArgs {
     #[arg(long, overrides_with = "no_ema")]
     pub ema: bool,
     /// Use the weights themselves instead of their moving average.
-    #[arg(long, conflicts_with = "weights")]
+    #[arg(long, conflicts_with_all = ["weights", "untrained"])]
     pub no_ema: bool,
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -3,6 +3,7 @@
 use dim_diffusion::{Denoiser, DiffusionError, Prediction};
 use dim_model::{Backbone, BackboneConfig, ModelConfig, ModelError, Precision, Recompute};
 use dim_torch::Parameters;
+use dim_torch::distributed::World;
 use tch::{Device, Tensor};
 
 use crate::config::Config;
@@ -42,6 +43,14 @@ impl Network {
     /// Chooses what backward computes again.
     pub fn set_recompute(&mut self, recompute: Recompute) {
         self.backbone.set_recompute(recompute);
+    }
+
+    /// Splits the tokens of every image over all processes of `world`, as [`Backbone::split_sequence`] does.
+    ///
+    /// # Errors
+    /// [`ModelError::Sequence`] for a network without a scan.
+    pub fn split_sequence(&mut self, world: &World) -> Result<(), ModelError> {
+        self.backbone.split_sequence(world)
     }
 
     /// Its sizes.

@@ -103,6 +103,13 @@ impl Compute {
         }
     }
 
+    /// Waits until the device has done all that it was given.
+    pub(crate) fn wait(&self) {
+        if let Device::Cuda(ordinal) = self.device {
+            Cuda::synchronize(ordinal as i64);
+        }
+    }
+
     /// `cpu, 2 threads`, or `cuda:0` with the number of the card.
     pub(crate) fn describe(&self) -> String {
         let name = name_of(self.device);

@@ -66,6 +66,8 @@ impl Bar {
 pub(crate) struct Progress {
     bar: Bar,
     noun: &'static str,
+    /// Of several processes one alone does.
+    shows: bool,
     things: u64,
     started: Instant,
     shown: Instant,
@@ -74,14 +76,19 @@ pub(crate) struct Progress {
 impl Progress {
     /// A display for so many `noun`, such as `images`.
     pub(crate) fn new(noun: &'static str, things: usize) -> Self {
+        Self::shown_if(true, noun, things)
+    }
+
+    /// The same, of a process that says nothing unless it `shows`.
+    pub(crate) fn shown_if(shows: bool, noun: &'static str, things: usize) -> Self {
         let now = Instant::now();
-        Self { bar: Bar::new(true), noun, things: things as u64, started: now, shown: now }
+        Self { bar: Bar::new(shows), noun, shows, things: things as u64, started: now, shown: now }
     }
 
     /// Shows that `done` of `all` steps are done; things are counted in proportion.
     pub(crate) fn update(&mut self, done: usize, all: usize) {
         let is_due = self.shown.elapsed() >= INTERVAL;
-        if !self.bar.is_drawn() && !is_due {
+        if !self.shows || !self.bar.is_drawn() && !is_due {
             return;
         }
         let text = text(self.noun, self.things, (done, all), self.started.elapsed());

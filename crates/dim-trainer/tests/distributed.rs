@@ -218,3 +218,66 @@ fn processes_that_do_not_fit_together_say_so_in_time() {
     assert!(printed.contains("train.batch_size must be at least the number of processes, 7, got 6"), "{printed}");
     assert!(place.files("x").is_empty(), "nothing was written");
 }
+
+#[test]
+fn processes_draw_an_image_together_as_one_draws_it() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=8"]);
+    let command = ["sample", "--device", "cpu", "--run", "run", "--count", "3", "--batch-size", "2", "--seed", "4"];
+    let guided = ["--size", "20x26", "--cfg-scale", "3", "--steps", "6", "--out"];
+    let alone = place.run(&[&command[..], &guided, &["one.png", "--threads", "1", "--sequence-parallel"]].concat());
+    assert!(alone.status.success(), "{}", text(&alone));
+    let one = common::picture(&place.path("one.png"));
+    for size in [2, 3] {
+        place.run_together(size, &[&command[..], &guided, &["all.png", "--sequence-parallel"]].concat());
+        let all = common::picture(&place.path("all.png"));
+        let apart = one.2.iter().zip(&all.2).map(|(one, other)| one.abs_diff(*other)).max();
+        assert!((one.0, one.1, one.2.len()) == (all.0, all.1, all.2.len()) && apart <= Some(1), "{size}: {apart:?}");
+    }
+
+    let fresh =
+        ["sample", "--untrained", "--config", "config.toml", "--device", "cpu", "--class", "0", "--sampler", "ddim"];
+    let timed = ["--steps", "4", "--sequence-parallel", "--json", "--time-steps", "--out", "fresh.png"];
+    let output = place.run_together(2, &[&fresh[..], &timed].concat());
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = told["step_seconds"].as_array().unwrap();
+    assert!(steps.len() == 4 && steps.iter().all(|step| step.as_f64() > Some(0.0)), "{told}");
+    assert_eq!((&told["processes"], &told["drawn"]), (&2.into(), &told["images"]));
+
+    // Without one or the other it is not clear what is meant, and what is too small is told by all.
+    let plain = ends(place.start_together(2, 0, |_| command.to_vec()));
+    let printed = text(&plain[1]);
+    assert_eq!(plain[1].status.code(), Some(2), "{printed}");
+    assert!(printed.contains("2 processes draw either") && printed.contains("`--sequence-parallel`"), "{printed}");
+    let small = ends(place.start_together(3, 0, |_| [&command[..], &["--sequence-parallel"]].concat()));
+    assert!(small.iter().all(|output| text(output).contains("large enough to be split over 3 processes")));
+}
+
+#[test]
+fn processes_share_the_images_of_a_folder_and_go_on_with_it() {
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=8"]);
+    let command = |folder| {
+        ["sample", "--device", "cpu", "--run", "run", "--count", "7", "--batch-size", "2", "--json", "--folder", folder]
+    };
+    let alone = place.run(&[&command("one")[..], &["--threads", "1", "--out", "one.png"]].concat());
+    assert!(alone.status.success(), "{}", text(&alone));
+    let together = |picture: &str| {
+        let output = place.run_together(2, &[&command("two")[..], &["--out", picture]].concat());
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    assert_eq!(together("two.png")["drawn"], 7);
+    let contents = |folder: &str| -> Vec<_> {
+        place.files(folder).iter().map(|path| (path.file_name().unwrap().to_owned(), fs::read(path).unwrap())).collect()
+    };
+    assert_eq!(contents("one").len(), 7);
+    assert!(contents("one") == contents("two"), "the same bytes");
+    assert_eq!(fs::read(place.path("one.png")).unwrap(), fs::read(place.path("two.png")).unwrap());
+
+    for lost in ["two/000001.png", "two/000006.png"] {
+        fs::remove_file(place.path(lost)).unwrap();
+    }
+    let again = together("again.png");
+    assert_eq!((&again["drawn"], &again["images"]), (&2.into(), &7.into()));
+    assert!(contents("one") == contents("two"), "the same bytes");
+}

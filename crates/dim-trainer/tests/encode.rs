@@ -101,6 +101,29 @@ fn shards_hold_what_the_autoencoder_makes_of_images_and_mirror_images() {
 }
 
 #[test]
+fn processes_share_the_files_and_write_the_bytes_that_one_writes() {
+    let place = place();
+    let arguments = ["--config", "images.toml", "--out"];
+    encode(&place, &[&arguments[..], &["one"]].concat());
+    let output = place.run_together(3, &[&ENCODE[..3], &ENCODE[5..], &arguments, &["three"]].concat());
+    let printed = text(&output);
+    assert!(printed.contains("three: 12 images in 6 files") && printed.contains("one of 3 processes"), "{printed}");
+    assert!(contents(&place.path("one")) == contents(&place.path("three")));
+
+    // Each finds a broken file, which together are more than are allowed.
+    for class in common::CLASSES {
+        fs::write(place.path("images").join(class).join("1.png"), b"no picture").unwrap();
+    }
+    let arguments = [&ENCODE[..3], &ENCODE[5..], &arguments, &["broken", "--threads", "1", "--max-broken-files", "1"]];
+    let outputs = place.start_together(2, 0, |_| arguments.concat());
+    for output in outputs.into_iter().map(|child| child.wait_with_output().unwrap()) {
+        let printed = text(&output);
+        assert!(output.status.code() == Some(2) && printed.contains("`--max-broken-files 2`"), "{printed}");
+    }
+    assert!(!place.path("broken/index.json").exists());
+}
+
+#[test]
 fn a_killed_encoding_goes_on_to_the_same_bytes() {
     let place = place();
     // Large enough for there to be time to kill it.

@@ -62,6 +62,38 @@ fn samples_are_judged_at_every_weight_of_guidance_and_a_command_goes_on() {
 }
 
 #[test]
+fn processes_that_share_the_samples_come_to_the_numbers_of_one() {
+    let Some(weights) = efficientnet_weights() else { return };
+    let place = Place::new();
+    place.train("run", &["--set", "train.images=8"]);
+    let common = ["eval", "--weights", &weights, "--device", "cpu", "--json", "--metrics", "fd,kid,pr"];
+    let samples = ["--reference", "images", "--run", "run", "--cfg-scale", "1", "--count", "48", "--steps", "2"];
+    let images = ["--images", "images/ring", "--reference", "images/stripes", "--batch-size", "3"];
+    let numbers = |output: std::process::Output| {
+        assert!(output.status.success(), "{}", text(&output));
+        let json = serde_json::from_slice::<Value>(&output.stdout).unwrap();
+        let scores = if json["results"].is_array() { json["results"][0]["scores"].clone() } else { json };
+        ["frechet_distance", "kid", "precision", "recall"].map(|score| scores[score].as_f64().unwrap())
+    };
+    for (arguments, out) in [(&samples[..], Some("--out")), (&images, None)] {
+        let arguments = |folder| {
+            [&common[..], arguments]
+                .concat()
+                .into_iter()
+                .chain(out.map(|out| [out, folder]).into_iter().flatten())
+                .collect::<Vec<_>>()
+        };
+        let alone = numbers(place.run(&[&arguments("one")[..], &["--threads", "1"]].concat()));
+        let together = numbers(place.run_together(2, &arguments("two")));
+        for (one, other) in alone.iter().zip(together) {
+            assert!((one - other).abs() <= 1e-4 * one.abs(), "{alone:?} {together:?}");
+        }
+    }
+    let [one, two] = ["one", "two"].map(|folder| fs::read(place.path(folder).join("results.json")).unwrap());
+    assert!(!one.is_empty() && !two.is_empty() && place.path("two/report.html").exists());
+}
+
+#[test]
 fn what_cannot_be_judged_is_refused_before_anything_is_drawn() {
     let Some(weights) = efficientnet_weights() else { return };
     let place = Place::new();

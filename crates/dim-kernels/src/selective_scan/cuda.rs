@@ -1,5 +1,7 @@
 //! The scan on a GPU: kernels/selective_scan.
 
+mod walked;
+
 use std::ffi::c_void;
 
 use super::params::{SelectiveScanBackward, SelectiveScanForward, SelectiveScanInputs, SelectiveScanWorkspace};
@@ -8,6 +10,8 @@ use super::{SelectiveScan, SelectiveScanGradients};
 use crate::cuda::{self, Launch, Place, Stream, Sum, Workspace, size, sum_partials};
 use crate::error::KernelError;
 use crate::view::{TensorView, TensorViewMut};
+
+pub(super) use walked::{LEAST_WALKED_TOKENS, forward_after_walk, segments, walk};
 
 /// The numbers of states that there are kernels for.
 pub(super) const STATES: [usize; 4] = [8, 16, 32, 64];
@@ -226,6 +230,25 @@ unsafe fn walk_segments(
     params: &mut SelectiveScanBackward,
     workspace: &mut SelectiveScanWorkspace,
 ) -> Result<(), KernelError> {
+    // SAFETY: the caller's.
+    unsafe {
+        states_of_segments(stream, dtype, sizes, grid, params, workspace)?;
+        if grid.segments > 1 { join_segments(stream, sizes, &mut params.inputs, workspace) } else { Ok(()) }
+    }
+}
+
+/// Walks every segment from zeros.
+///
+/// # Safety
+/// As for [`walk_segments`].
+unsafe fn states_of_segments(
+    stream: &Stream,
+    dtype: &str,
+    sizes: Sizes,
+    grid: Grid,
+    params: &mut SelectiveScanBackward,
+    workspace: &mut SelectiveScanWorkspace,
+) -> Result<(), KernelError> {
     let grid = grid.with_channels(sizes.channel, wide_channels(sizes.state));
     let source = format!("selective_scan/states_{dtype}");
     let kernel = format!("selective_scan_states_{dtype}_n{}", sizes.state);
@@ -233,10 +256,19 @@ unsafe fn walk_segments(
     let both = !workspace.segment_gradients.is_null();
     let launch = Launch { blocks: grid.blocks() * if both { 2 } else { 1 }, ..grid.launch(&source, &kernel) };
     // SAFETY: the kernel takes the two structs; the caller vouches for what they point to.
-    unsafe { stream.launch(launch, &mut [(&raw mut *params).cast(), (&raw mut *workspace).cast()])? };
-    if grid.segments == 1 {
-        return Ok(());
-    }
+    unsafe { stream.launch(launch, &mut [(&raw mut *params).cast(), (&raw mut *workspace).cast()]) }
+}
+
+/// Replaces what every segment makes of zeros by what it starts from.
+///
+/// # Safety
+/// As for [`walk_segments`]; the states of the segments are known.
+unsafe fn join_segments(
+    stream: &Stream,
+    sizes: Sizes,
+    inputs: &mut SelectiveScanInputs,
+    workspace: &mut SelectiveScanWorkspace,
+) -> Result<(), KernelError> {
     let kernel = format!("selective_scan_join_n{}", sizes.state);
     let launch = Launch {
         source: "selective_scan/join",
@@ -246,7 +278,25 @@ unsafe fn walk_segments(
         shared_bytes: 0,
     };
     // SAFETY: the kernel takes the inputs and the workspace, which the kernel before has filled.
-    unsafe { stream.launch(launch, &mut [(&raw mut params.inputs).cast(), (&raw mut *workspace).cast()]) }
+    unsafe { stream.launch(launch, &mut [(&raw mut *inputs).cast(), (&raw mut *workspace).cast()]) }
+}
+
+/// The parameters of the forward kernels.
+fn forward_params(
+    inputs: SelectiveScanInputs,
+    out: &mut TensorViewMut<'_>,
+    last_state: Option<&mut TensorViewMut<'_>>,
+) -> SelectiveScanForward {
+    let (out, last_state) = (Place::of_mut(out), Place::of_optional_mut(last_state));
+    SelectiveScanForward {
+        inputs,
+        out: out.pointer,
+        last_state: last_state.pointer.cast(),
+        out_batch_stride: out.batch_stride(),
+        out_token_stride: out.row_stride(),
+        last_state_batch_stride: last_state.batch_stride(),
+        last_state_channel_stride: last_state.row_stride(),
+    }
 }
 
 pub(super) fn forward(
@@ -257,17 +307,8 @@ pub(super) fn forward(
     last_state: Option<&mut TensorViewMut<'_>>,
 ) -> Result<(), KernelError> {
     let stream = Stream::enter("selective_scan::forward", ordinal, stream)?;
-    let (out, last_state) = (Place::of_mut(out), Place::of_optional_mut(last_state));
     let inputs = inputs(&stream, scan, sizes)?;
-    let mut params = SelectiveScanForward {
-        inputs,
-        out: out.pointer,
-        last_state: last_state.pointer.cast(),
-        out_batch_stride: out.batch_stride(),
-        out_token_stride: out.row_stride(),
-        last_state_batch_stride: last_state.batch_stride(),
-        last_state_channel_stride: last_state.row_stride(),
-    };
+    let mut params = forward_params(inputs, out, last_state);
     let (grid, variant) = forward_grid(sizes);
     let lengths = lengths(sizes, grid, false);
     let mut memory = Workspace::new(&stream, &lengths)?;

@@ -15,7 +15,10 @@ pub mod reference;
 mod cpu;
 mod cuda;
 mod params;
+mod segments;
 mod shape;
+
+pub use segments::{forward_after_walk, segments, walk};
 
 use crate::device::Queue;
 use crate::error::KernelError;

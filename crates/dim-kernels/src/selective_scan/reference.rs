@@ -201,6 +201,17 @@ pub fn forward(inputs: &Inputs<'_>) -> Result<Outputs, KernelError> {
     Ok(Outputs { out, last_state })
 }
 
+/// The sum of every channel's step sizes, `[batch, channel]`: the scan makes `exp(A Δ)` of its first state.
+///
+/// # Errors
+/// As [`forward`].
+pub fn sums_of_steps(inputs: &Inputs<'_>) -> Result<Vec<f64>, KernelError> {
+    check("selective_scan::reference::sums_of_steps", inputs)?;
+    let Sizes { batch, token, channel, .. } = inputs.sizes;
+    let channels = (0..batch).flat_map(|batch| (0..channel).map(move |channel| Channel { inputs, batch, channel }));
+    Ok(channels.map(|this| (0..token).map(|step| this.delta(step).0).sum()).collect())
+}
+
 /// Walks the chain rule backwards: the gradients of a loss from its gradients by `out` and by the last state.
 ///
 /// # Errors

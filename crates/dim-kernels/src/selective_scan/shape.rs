@@ -1,10 +1,10 @@
 //! Every check of the selective scan's arguments; runs before any pointer is taken.
 
-use super::{SelectiveScan, SelectiveScanGradients};
+use super::{SelectiveScan, SelectiveScanGradients, cuda};
 use crate::check::Check;
 use crate::device::Queue;
 use crate::error::KernelError;
-use crate::view::{TensorView, TensorViewMut};
+use crate::view::{Layout, TensorView, TensorViewMut};
 
 /// The sizes that the arguments agree on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +26,42 @@ pub(super) enum Call<'a> {
         grad_last_state: Option<&'a TensorView<'a>>,
         gradients: &'a SelectiveScanGradients<'a>,
     },
+    /// None: what a scan in segments would be.
+    Segments,
+    Walk {
+        states: &'a TensorViewMut<'a>,
+        deltas: &'a TensorViewMut<'a>,
+    },
+    AfterWalk {
+        out: &'a TensorViewMut<'a>,
+        states: &'a TensorViewMut<'a>,
+        deltas: &'a TensorView<'a>,
+    },
+}
+
+impl Call<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Forward { .. } => "selective_scan::forward",
+            Self::Backward { .. } => "selective_scan::backward",
+            Self::Segments => "selective_scan::segments",
+            Self::Walk { .. } => "selective_scan::walk",
+            Self::AfterWalk { .. } => "selective_scan::forward_after_walk",
+        }
+    }
+}
+
+/// Segments of a sequence that is walked before its first state is known; the CPU has one.
+pub(super) fn segments(queue: &Queue, sizes: Sizes) -> usize {
+    match queue {
+        Queue::Cpu => 1,
+        Queue::Cuda { .. } => cuda::segments(sizes),
+    }
 }
 
 /// Checks a call and returns its sizes: `u` sets batch, token and channel, `a` sets state.
 pub(super) fn check(queue: &Queue, scan: &SelectiveScan<'_>, call: Call<'_>) -> Result<Sizes, KernelError> {
-    let op = match call {
-        Call::Forward { .. } => "selective_scan::forward",
-        Call::Backward { .. } => "selective_scan::backward",
-    };
+    let op = call.name();
     let check = Check { op, queue };
 
     let [batch, token, channel] = check.sizes("u", &scan.u.layout, "[batch, token, channel]")?;
@@ -58,9 +86,10 @@ pub(super) fn check(queue: &Queue, scan: &SelectiveScan<'_>, call: Call<'_>) -> 
     check.optional_input("initial_state", scan.initial_state.as_ref(), &states)?;
     check.token_map(scan.token_map, token)?;
     check.countable("u", &sequence)?;
-    check.kernel_exists("a", ("state", state), &super::cuda::STATES)?;
+    check.kernel_exists("a", ("state", state), &cuda::STATES)?;
     dtypes(&check, scan, &call)?;
 
+    let sizes = Sizes { batch, token, channel, state };
     match call {
         Call::Forward { out, last_state } => {
             check.output("out", &out.layout, &sequence)?;
@@ -85,8 +114,24 @@ pub(super) fn check(queue: &Queue, scan: &SelectiveScan<'_>, call: Call<'_>) -> 
             let given = scan.initial_state.is_some();
             check.optional_gradient("gradients.initial_state", gradients.initial_state.as_ref(), given, &states)?;
         }
+        Call::Segments => in_segments(&check, sizes, None)?,
+        Call::Walk { states, deltas } => in_segments(&check, sizes, Some((&states.layout, &deltas.layout)))?,
+        Call::AfterWalk { out, states, deltas } => {
+            check.output("out", &out.layout, &sequence)?;
+            in_segments(&check, sizes, Some((&states.layout, &deltas.layout)))?;
+        }
     }
-    Ok(Sizes { batch, token, channel, state })
+    Ok(sizes)
+}
+
+/// Refuses a sequence that a GPU cannot cut, and what is known of segments in another form than `[batch · segment, channel(, state)]`.
+fn in_segments(check: &Check<'_>, sizes: Sizes, known: Option<(&Layout, &Layout)>) -> Result<(), KernelError> {
+    check.at_least("u", ("token", sizes.token), cuda::LEAST_WALKED_TOKENS)?;
+    let Some((states, deltas)) = known else { return Ok(()) };
+    let rows = ("batch · segment", sizes.batch * segments(check.queue, sizes));
+    let channel = ("channel", sizes.channel);
+    check.contiguous_output("states", states, &[rows, channel, ("state", sizes.state)])?;
+    check.contiguous_output("deltas", deltas, &[rows, channel])
 }
 
 /// Activations and their gradients are of one dtype, that of `u`; everything else is f32.
@@ -113,6 +158,12 @@ fn dtypes(check: &Check<'_>, scan: &SelectiveScan<'_>, call: &Call<'_>) -> Resul
             others.extend(d.iter().map(|d| ("gradients.d", &d.layout)));
             others.extend(delta_bias.iter().map(|bias| ("gradients.delta_bias", &bias.layout)));
             others.extend(initial_state.iter().map(|state| ("gradients.initial_state", &state.layout)));
+        }
+        Call::Segments => {}
+        Call::Walk { states, deltas } => others.extend([("states", &states.layout), ("deltas", &deltas.layout)]),
+        Call::AfterWalk { out, states, deltas } => {
+            activations.push(("out", &out.layout));
+            others.extend([("states", &states.layout), ("deltas", &deltas.layout)]);
         }
     }
     for (argument, layout) in activations {

@@ -73,6 +73,16 @@ impl Layout {
         }
     }
 
+    /// Whether the elements lie one behind the other, in order.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        let mut next = 1;
+        self.shape().iter().zip(self.strides()).rev().all(|(&len, &stride)| {
+            let follows = len <= 1 || stride == next;
+            next *= len;
+            follows
+        }) || self.shape().contains(&0)
+    }
+
     /// Whether no two indices name the same element, judged by nesting: each dimension steps over the whole of the
     /// dimensions with smaller strides. (Stranger layouts without overlap exist; nobody has them.)
     pub(crate) fn elements_are_distinct(&self) -> bool {

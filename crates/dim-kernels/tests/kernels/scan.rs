@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::buffer::Placement;
+use crate::buffer::{Placement, assert_close};
 use crate::scan_case::{Case, Inputs, assert_matches_reference};
 
 /// Largest error of a tensor, relative to its largest element.
@@ -52,6 +52,26 @@ fn forward_and_backward_match_reference_at_the_sizes_of_dim() {
     let placements = [Placement::Contiguous, Placement::Strided];
     for (placement, case) in placements.into_iter().zip([Case::full(1, 366, 96, 16), Case::full(3, 126, 384, 16)]) {
         assert_matches_reference(&Inputs::random(Case { placement, ..case }), TOLERANCE);
+    }
+}
+
+#[test]
+fn a_walk_matches_reference_and_the_output_after_it_is_forward_s() {
+    for (batch, token, channel, state) in [(1, 1, 1, 1), (2, 7, 19, 16), (3, 40, 65, 17), (1, 101, 129, 8)] {
+        for flags in 0..8 {
+            let case = Case {
+                delta_softplus: flags & 1 == 1,
+                initial_state: flags & 2 == 2,
+                token_map: flags & 4 == 4,
+                ..Case::full(batch, token, channel, state)
+            };
+            let inputs = Inputs::random(case);
+            let [states, deltas, out] = inputs.walk();
+            let (outputs, _) = inputs.run_reference();
+            assert_close("states", &states, &outputs.last_state, 0, TOLERANCE);
+            assert_close("deltas", &deltas, &inputs.reference_sums_of_steps(), 0, TOLERANCE);
+            assert_eq!(out, inputs.run().out, "{case:?}");
+        }
     }
 }
 

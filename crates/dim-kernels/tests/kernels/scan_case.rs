@@ -123,42 +123,23 @@ impl Inputs {
     pub(crate) fn run(&self) -> Results {
         let Case { channel, state, placement, .. } = self.case;
         let [sequence, matrix, states] = [self.case.sequence(), self.case.matrix(), self.case.states()];
-        let given = |values: &[f32], shape: &[usize]| Buffer::of(values, shape, placement);
-        let maybe = |values: &Option<Vec<f32>>, shape: &[usize]| values.as_ref().map(|values| given(values, shape));
-        let (u, delta) = (given(&self.u, &sequence), given(&self.delta, &sequence));
-        let a = given(&self.a, &[channel, state]);
-        let (b, c) = (given(&self.b, &matrix), given(&self.c, &matrix));
-        let (d, delta_bias) = (maybe(&self.d, &[channel]), maybe(&self.delta_bias, &[channel]));
-        let z = maybe(&self.z, &sequence);
-        let initial_state = maybe(&self.initial_state, &states);
-        let scan = SelectiveScan {
-            u: u.view(),
-            delta: delta.view(),
-            a: a.view(),
-            b: b.view(),
-            c: c.view(),
-            d: d.as_ref().map(Buffer::view),
-            z: z.as_ref().map(Buffer::view),
-            delta_bias: delta_bias.as_ref().map(Buffer::view),
-            delta_softplus: self.case.delta_softplus,
-            initial_state: initial_state.as_ref().map(Buffer::view),
-            token_map: self.token_map.as_ref(),
-        };
+        let given = Given::of(self);
+        let scan = given.scan(self.token_map.as_ref());
 
         let unwritten = |shape: &[usize]| Buffer::unwritten(shape, placement);
         let mut out = unwritten(&sequence);
         let mut last_state = self.case.last_state.then(|| unwritten(&states));
         selective_scan::forward(&Queue::Cpu, &scan, out.view_mut(), last_state.as_mut().map(Buffer::view_mut)).unwrap();
 
-        let grad_out = given(&self.grad_out, &sequence);
-        let grad_last_state = maybe(&self.grad_last_state, &states);
+        let grad_out = Buffer::of(&self.grad_out, &sequence, placement);
+        let grad_last_state = self.grad_last_state.as_ref().map(|values| Buffer::of(values, &states, placement));
         let (mut grad_u, mut grad_delta) = (unwritten(&sequence), unwritten(&sequence));
         let mut grad_a = unwritten(&[channel, state]);
         let (mut grad_b, mut grad_c) = (unwritten(&matrix), unwritten(&matrix));
-        let mut grad_d = d.is_some().then(|| unwritten(&[channel]));
-        let mut grad_z = z.is_some().then(|| unwritten(&sequence));
-        let mut grad_delta_bias = delta_bias.is_some().then(|| unwritten(&[channel]));
-        let mut grad_initial_state = initial_state.is_some().then(|| unwritten(&states));
+        let mut grad_d = given.d.is_some().then(|| unwritten(&[channel]));
+        let mut grad_z = given.z.is_some().then(|| unwritten(&sequence));
+        let mut grad_delta_bias = given.delta_bias.is_some().then(|| unwritten(&[channel]));
+        let mut grad_initial_state = given.initial_state.is_some().then(|| unwritten(&states));
         let gradients = SelectiveScanGradients {
             u: grad_u.view_mut(),
             delta: grad_delta.view_mut(),
@@ -189,6 +170,27 @@ impl Inputs {
         }
     }
 
+    /// Walks on the CPU, on guarded memory full of NaNs, and goes on from there to the output: states, sums of step sizes, output.
+    pub(crate) fn walk(&self) -> [Vec<f32>; 3] {
+        let given = Given::of(self);
+        let scan = given.scan(self.token_map.as_ref());
+        let Case { batch, channel, placement, .. } = self.case;
+        assert_eq!(selective_scan::segments(&Queue::Cpu, &scan).unwrap(), 1);
+        let mut states = Buffer::unwritten(&self.case.states(), Placement::Contiguous);
+        let mut deltas = Buffer::unwritten(&[batch, channel], Placement::Contiguous);
+        selective_scan::walk(&Queue::Cpu, &scan, states.view_mut(), deltas.view_mut()).unwrap();
+        let mut out = Buffer::unwritten(&self.case.sequence(), placement);
+        let walked = states.values();
+        selective_scan::forward_after_walk(&Queue::Cpu, &scan, states.view_mut(), &deltas.view(), out.view_mut())
+            .unwrap();
+        [walked, deltas.values(), out.values()]
+    }
+
+    /// The sums of the step sizes by the reference.
+    pub(crate) fn reference_sums_of_steps(&self) -> Vec<f64> {
+        self.with_reference(|inputs| reference::sums_of_steps(inputs).unwrap())
+    }
+
     /// The largest of the terms `delta u B[n] C[n]`, gated, of which the outputs are sums.
     fn largest_term(&self) -> f64 {
         let Case { channel, state, .. } = self.case;
@@ -205,11 +207,21 @@ impl Inputs {
 
     /// Runs the reference on the same inputs.
     pub(crate) fn run_reference(&self) -> (reference::Outputs, reference::Gradients) {
+        self.with_reference(|inputs| {
+            let grad_last_state = self.grad_last_state.as_deref().map(to_f64);
+            let outputs = reference::forward(inputs).unwrap();
+            let gradients = reference::backward(inputs, &to_f64(&self.grad_out), grad_last_state.as_deref()).unwrap();
+            (outputs, gradients)
+        })
+    }
+
+    /// What `f` makes of the reference's inputs.
+    fn with_reference<T>(&self, f: impl FnOnce(&reference::Inputs<'_>) -> T) -> T {
         let maybe = |values: &Option<Vec<f32>>| values.as_deref().map(to_f64);
         let [u, delta, a, b, c] = [&self.u, &self.delta, &self.a, &self.b, &self.c].map(|values| to_f64(values));
         let (d, z, delta_bias) = (maybe(&self.d), maybe(&self.z), maybe(&self.delta_bias));
-        let (initial_state, grad_last_state) = (maybe(&self.initial_state), maybe(&self.grad_last_state));
-        let inputs = reference::Inputs {
+        let initial_state = maybe(&self.initial_state);
+        f(&reference::Inputs {
             sizes: self.case.sizes(),
             u: &u,
             delta: &delta,
@@ -222,10 +234,58 @@ impl Inputs {
             delta_softplus: self.case.delta_softplus,
             initial_state: initial_state.as_deref(),
             token_map: self.token_map.as_ref(),
-        };
-        let outputs = reference::forward(&inputs).unwrap();
-        let gradients = reference::backward(&inputs, &to_f64(&self.grad_out), grad_last_state.as_deref()).unwrap();
-        (outputs, gradients)
+        })
+    }
+}
+
+/// The inputs in memory.
+struct Given {
+    u: Buffer,
+    delta: Buffer,
+    a: Buffer,
+    b: Buffer,
+    c: Buffer,
+    d: Option<Buffer>,
+    z: Option<Buffer>,
+    delta_bias: Option<Buffer>,
+    initial_state: Option<Buffer>,
+    delta_softplus: bool,
+}
+
+impl Given {
+    fn of(inputs: &Inputs) -> Self {
+        let Case { channel, state, placement, delta_softplus, .. } = inputs.case;
+        let [sequence, matrix, states] = [inputs.case.sequence(), inputs.case.matrix(), inputs.case.states()];
+        let given = |values: &[f32], shape: &[usize]| Buffer::of(values, shape, placement);
+        let maybe = |values: &Option<Vec<f32>>, shape: &[usize]| values.as_ref().map(|values| given(values, shape));
+        Self {
+            u: given(&inputs.u, &sequence),
+            delta: given(&inputs.delta, &sequence),
+            a: given(&inputs.a, &[channel, state]),
+            b: given(&inputs.b, &matrix),
+            c: given(&inputs.c, &matrix),
+            d: maybe(&inputs.d, &[channel]),
+            z: maybe(&inputs.z, &sequence),
+            delta_bias: maybe(&inputs.delta_bias, &[channel]),
+            initial_state: maybe(&inputs.initial_state, &states),
+            delta_softplus,
+        }
+    }
+
+    fn scan<'a>(&'a self, token_map: Option<&'a TokenMap>) -> SelectiveScan<'a> {
+        SelectiveScan {
+            u: self.u.view(),
+            delta: self.delta.view(),
+            a: self.a.view(),
+            b: self.b.view(),
+            c: self.c.view(),
+            d: self.d.as_ref().map(Buffer::view),
+            z: self.z.as_ref().map(Buffer::view),
+            delta_bias: self.delta_bias.as_ref().map(Buffer::view),
+            delta_softplus: self.delta_softplus,
+            initial_state: self.initial_state.as_ref().map(Buffer::view),
+            token_map,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One block: norm, modulation, Mamba, gate, residual; in the decoder a long skip first. Source: DiM, figure 2.
 
-use dim_torch::{Parameters, TokenMap, TorchError};
+use dim_torch::{Parameters, TorchError};
 use tch::{Kind, Tensor};
 
 use super::{
@@ -53,14 +53,14 @@ impl Block {
         }
     }
 
-    /// `modulation` `[batch, 3, d_model]`, that of this block; returns the stream that entered, `[batch, token, d_model]` f32 with everything
+    /// `modulation` `[batch, 3, d_model]`, that of this block; `mix` runs the Mamba layer on its input; returns the stream that entered, `[batch, token, d_model]` f32 with everything
     /// added, and the one that leaves.
     pub(crate) fn forward(
         &self,
         stream: &Stream,
         modulation: &Tensor,
-        token_map: &TokenMap,
         precision: Precision,
+        mix: impl FnOnce(&Mamba, &Tensor) -> Result<Tensor, TorchError>,
         observe: &mut Observer,
     ) -> Result<(Tensor, Stream), TorchError> {
         let mut rows = modulation.f_unbind(1)?.into_iter();
@@ -68,7 +68,7 @@ impl Block {
             return Err(TorchError::Libtorch("a block's modulation is shift, scale and gate".to_owned()));
         };
         let (entered, input) = self.norm.modulate(stream, Some((&shift, &scale)), precision.kind())?;
-        let output = self.mamba.forward(&input, token_map, precision)?;
+        let output = mix(&self.mamba, &input)?;
         if observe.looks() {
             let output = output.to_kind(Kind::Float);
             observe.see(|| format!("{}.mamba_in", self.name), &input);

@@ -2,9 +2,10 @@
 
 use dim_torch::{
     Derived, Parameters, TokenMap, TorchError,
+    distributed::World,
     ops::{
-        CausalConv1dInputs, MambaInputs, MambaKeeps, Projection, SelectiveScanInputs, causal_conv1d, mamba,
-        selective_scan,
+        CausalConv1dInputs, MambaInputs, MambaKeeps, Projection, SelectiveScanInputs, Strip, causal_conv1d, mamba,
+        mamba_of_strip, selective_scan,
     },
 };
 use tch::Tensor;
@@ -60,6 +61,26 @@ impl Mamba {
 
     /// The layer by kernels that take bf16 and choose themselves what backward keeps.
     fn as_one_operation(&self, input: &Tensor, token_map: &TokenMap) -> Result<Tensor, TorchError> {
+        self.with_inputs(input, |inputs| mamba(inputs, Some(token_map), self.keeps))
+    }
+
+    /// As [`Self::forward`] of this process's part of a sequence that is split over all of `world`, without gradients.
+    pub(crate) fn forward_of_strip(
+        &self,
+        input: &Tensor,
+        strip: &Strip,
+        world: &World,
+        precision: Precision,
+    ) -> Result<Tensor, TorchError> {
+        self.with_inputs(&input.to_kind(precision.kind()), |inputs| mamba_of_strip(inputs, strip, world))
+    }
+
+    /// What `f` makes of the layer's tensors and `input`, all in the input's kind.
+    fn with_inputs<T>(
+        &self,
+        input: &Tensor,
+        f: impl FnOnce(&MambaInputs) -> Result<T, TorchError>,
+    ) -> Result<T, TorchError> {
         let linears = [&self.in_proj, &self.x_proj, &self.dt_proj, &self.out_proj].map(Linear::weight);
         let computed: Vec<Tensor> =
             linears.iter().map(|weight| weight.computed(input.kind())).collect::<Result<_, _>>()?;
@@ -77,7 +98,7 @@ impl Mamba {
             d: &self.d,
             out_proj: projection(3),
         };
-        mamba(&inputs, Some(token_map), self.keeps)
+        f(&inputs)
     }
 
     /// `[batch, token, d_model]` → the same, in the kind of `precision`; convolution and scan walk along `token_map`.

@@ -8,13 +8,14 @@ mod embedding;
 mod init;
 mod mamba;
 mod scan_order;
+mod sequence_parallel;
 mod skip_tuning;
 mod specs;
 mod tokens;
 
 use std::sync::{Mutex, PoisonError};
 
-use dim_torch::{ParameterSpec, Parameters, TokenMap, TorchError, ops::MambaKeeps};
+use dim_torch::{ParameterSpec, Parameters, TokenMap, TorchError, distributed::World, ops::MambaKeeps};
 use tch::{Kind, Tensor};
 
 pub use config::{DimConfig, Initialisation, LongSkip, Padding};
@@ -30,7 +31,9 @@ use crate::{
     observer::Observer,
 };
 use block::Block;
-use embedding::{Conditioning, PositionTable, TimeSinusoids};
+use embedding::{Condition, Conditioning, PositionTable, TimeSinusoids};
+use mamba::Mamba;
+use sequence_parallel::SequenceParallel;
 use tokens::{LocalConv, Sequencer, patches_of};
 
 /// Choices of one forward pass that training does not make.
@@ -60,6 +63,8 @@ pub struct Dim {
     output_proj: Linear,
     /// The token maps of the grid seen last: a run hardly ever changes its size.
     token_maps: Mutex<Option<(Grid, [TokenMap; 4])>>,
+    /// Where every image's tokens are split over several processes.
+    sequence_parallel: Option<SequenceParallel>,
 }
 
 impl Dim {
@@ -91,6 +96,7 @@ impl Dim {
             output_modulation: Linear::new(&parameters, "output.modulation")?,
             output_proj: Linear::new(&parameters, "output.proj")?,
             token_maps: Mutex::new(None),
+            sequence_parallel: None,
             config,
             parameters,
         })
@@ -121,7 +127,10 @@ impl Dim {
         options: ForwardOptions,
     ) -> Result<Tensor, ModelError> {
         let time = self.time_features(t)?;
-        self.run(x, &time, class, options, &mut Observer(None))
+        match &self.sequence_parallel {
+            None => self.run(x, &time, class, options, &mut Observer(None)),
+            Some(parallel) => self.run_in_strips(parallel, x, &time, class, options),
+        }
     }
 
     /// The sinusoids of `t`, `[batch]`.
@@ -163,7 +172,20 @@ impl Dim {
         let stream = self.run_blocks(sequence, &condition.modulation, grid, options, observe)?;
 
         let patches = patches_of(&stream, grid, self.config.padding)?;
-        let patches = with_local_conv(self.local_conv_out.as_ref(), patches)?.f_flatten(1, 2)?;
+        let patches = with_local_conv(self.local_conv_out.as_ref(), patches)?;
+        let output = self.output(patches, time, &condition, observe)?;
+        Ok(unpatchify(&output, grid, self.config.patch_size)?)
+    }
+
+    /// From `patches`, `[batch, row, column, d_model]`, to the values of each, `[batch, patch, patch row · patch column · channel]`.
+    fn output(
+        &self,
+        patches: Tensor,
+        time: &TimeFeatures,
+        condition: &Condition,
+        observe: &mut Observer,
+    ) -> Result<Tensor, TorchError> {
+        let patches = patches.f_flatten(1, 2)?;
         observe.see(|| "local_conv_out".into(), &patches);
         if observe.looks() {
             observe.see(|| "norm_out".into(), &self.norm_out.forward(&patches)?);
@@ -176,7 +198,13 @@ impl Dim {
         let (_, modulated) = self.norm_out.modulate(&patches, Some((&halves[0], &halves[1])), Kind::Float)?;
         let output = self.output_proj.forward(&modulated, Kind::Float)?;
         observe.see(|| "output.proj".into(), &output);
-        Ok(unpatchify(&output, grid, self.config.patch_size)?)
+        Ok(output)
+    }
+
+    /// Modulations of all blocks at once, `[batch, 3, d_model]` each: one addition, and one gradient, in place of as many as blocks.
+    fn modulations(&self, shared: &Tensor) -> Result<Vec<Tensor>, TorchError> {
+        let tables = Tensor::f_stack(&self.modulation_tables, 0)?;
+        Ok(shared.f_unsqueeze(1)?.f_add(&tables)?.f_unbind(1)?)
     }
 
     /// The blocks, encoder to decoder; skips are handed over last in, first out.
@@ -188,28 +216,15 @@ impl Dim {
         options: ForwardOptions,
         observe: &mut Observer,
     ) -> Result<Tensor, TorchError> {
-        let kind = self.precision.kind();
         let maps = self.token_maps(grid);
-        // Of all blocks at once, `[batch, block, 3, d_model]`: one addition, and one gradient, in place of as many as blocks.
-        let tables = Tensor::f_stack(&self.modulation_tables, 0)?;
-        let modulations = modulation.f_unsqueeze(1)?.f_add(&tables)?.f_unbind(1)?;
+        let modulations = self.modulations(modulation)?;
         let first_decoder_block = self.config.first_decoder_block();
         let mut stream = Stream::new(sequence);
         let mut skips = Vec::new();
         let blocks = self.blocks.iter().zip(&self.directions).zip(&modulations);
         for (index, ((block, direction), modulation)) in blocks.enumerate() {
             if index >= first_decoder_block {
-                // Only linear maps read it: those of this block and, of the last encoder block's stream, as a skip.
-                let settled = stream.settle(kind)?;
-                if index == first_decoder_block {
-                    skips.push(settled.shallow_clone());
-                }
-                let mut skip = skips.pop().unwrap_or_else(|| settled.shallow_clone());
-                if let Some(tuning) = options.skip_tuning {
-                    // Not in place: a skip shares its memory with the stream that it was taken from.
-                    skip = &skip * tuning.weight(index, first_decoder_block, self.config.depth);
-                }
-                stream = Stream::new(block.with(|block| block.join(settled, &skip, kind))?);
+                stream = self.joined(index, &stream, &mut skips, options)?;
             }
             let (entered, left) = self.run_block(block, &stream, modulation, &maps[*direction as usize], observe)?;
             // What enters a block is what the one before it has put out; the first block's output is no skip.
@@ -219,6 +234,29 @@ impl Dim {
             stream = left;
         }
         stream.settle(Kind::Float)
+    }
+
+    /// The stream that decoder block `index` reads: `stream` with the last of the `skips`.
+    fn joined(
+        &self,
+        index: usize,
+        stream: &Stream,
+        skips: &mut Vec<Tensor>,
+        options: ForwardOptions,
+    ) -> Result<Stream, TorchError> {
+        let kind = self.precision.kind();
+        let first_decoder_block = self.config.first_decoder_block();
+        // Only linear maps read it: those of this block and, of the last encoder block's stream, as a skip.
+        let settled = stream.settle(kind)?;
+        if index == first_decoder_block {
+            skips.push(settled.shallow_clone());
+        }
+        let mut skip = skips.pop().unwrap_or_else(|| settled.shallow_clone());
+        if let Some(tuning) = options.skip_tuning {
+            // Not in place: a skip shares its memory with the stream that it was taken from.
+            skip = &skip * tuning.weight(index, first_decoder_block, self.config.depth);
+        }
+        Ok(Stream::new(self.blocks[index].with(|block| block.join(settled, &skip, kind))?))
     }
 
     /// Returns the stream that entered and the one that leaves.
@@ -232,14 +270,16 @@ impl Dim {
     ) -> Result<(Tensor, Stream), TorchError> {
         let precision = self.precision;
         if observe.looks() {
-            return block.with(|block| block.forward(stream, modulation, token_map, precision, observe));
+            let mix = |mamba: &Mamba, input: &Tensor| mamba.forward(input, token_map, precision);
+            return block.with(|block| block.forward(stream, modulation, precision, mix, observe));
         }
         let (mut inputs, form) = stream.parts();
         inputs.push(modulation);
         let token_map = token_map.clone();
         let outputs = block.run(&inputs, move |block, inputs| {
             let (stream, rest) = Stream::from_parts(inputs, form)?;
-            let (_, left) = block.forward(&stream, &rest[0], &token_map, precision, &mut Observer(None))?;
+            let mix = |mamba: &Mamba, input: &Tensor| mamba.forward(input, &token_map, precision);
+            let (_, left) = block.forward(&stream, &rest[0], precision, mix, &mut Observer(None))?;
             // What entered is what the stream that leaves is added to.
             Ok(left.parts().0.into_iter().map(Tensor::shallow_clone).collect())
         })?;
@@ -284,6 +324,11 @@ impl Backbone for Dim {
             block.run_again(recompute.block(index, depth));
             block.with(|block| block.mamba.set_keeps(keeps));
         }
+    }
+
+    fn split_sequence(&mut self, world: &World) -> Result<(), ModelError> {
+        self.sequence_parallel = Some(SequenceParallel::new(world.clone()));
+        Ok(())
     }
 
     fn initialise(&self, seed: u64) -> Result<(), ModelError> {

@@ -41,9 +41,13 @@ impl ScanDirection {
     /// Which canonical token each step of the scan reads and writes, for a grid of patches (without its pads).
     #[must_use]
     pub fn token_map(self, grid: Grid, padding: Padding) -> TokenMap {
-        let Grid { rows, columns } = grid.padded(padding);
+        map_of((0..PREFIX).chain(self.cells(grid.padded(padding)).into_iter().map(|cell| PREFIX + cell)))
+    }
+
+    /// The cells of a grid, counted in raster order, in the order of the scan.
+    pub(crate) fn cells(self, Grid { rows, columns }: Grid) -> Vec<usize> {
         let by_column = || (0..columns).flat_map(move |column| (0..rows).map(move |row| row * columns + column));
-        let cells: Vec<usize> = match self {
+        match self {
             RowMajor => (0..rows * columns).collect(),
             RowMajorReversed => (0..rows * columns).rev().collect(),
             ColumnMajor => by_column().collect(),
@@ -52,11 +56,15 @@ impl ScanDirection {
                 cells.reverse();
                 cells
             }
-        };
-        #[allow(clippy::cast_possible_truncation)] // a sequence of 2^32 tokens does not fit any memory
-        let map = (0..PREFIX).chain(cells.into_iter().map(|cell| PREFIX + cell)).map(|token| token as u32).collect();
-        TokenMap::new(map).unwrap_or_else(|error| unreachable!("a scan order visits every token once: {error}"))
+        }
     }
+}
+
+/// The token map of tokens in the order of a scan, each of which comes once.
+pub(crate) fn map_of(tokens: impl Iterator<Item = usize>) -> TokenMap {
+    #[allow(clippy::cast_possible_truncation)] // a sequence of 2^32 tokens does not fit any memory
+    let map = tokens.map(|token| token as u32).collect();
+    TokenMap::new(map).unwrap_or_else(|error| unreachable!("a scan order visits every token once: {error}"))
 }
 
 /// The direction of each of `depth` blocks: the encoder takes turns in the first `count` of all directions, the decoder mirrors it.

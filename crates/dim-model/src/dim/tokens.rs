@@ -1,12 +1,13 @@
 //! From patches to the sequence that the blocks see, and back. Source: DiM, sections 3.2 and 3.3.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use dim_torch::{Parameters, TorchError};
 use tch::Tensor;
 
 use super::config::{DimConfig, PADDING, PREFIX, Padding};
-use crate::grid::Grid;
+use crate::grid::{Grid, size};
 
 /// Builds the sequence: condition tokens, separators, padded grid in raster order.
 pub(crate) struct Sequencer {
@@ -30,24 +31,37 @@ impl Sequencer {
 
     /// `conditions`: `[batch, 2, d_model]`, `patches`: `[batch, rows, columns, d_model]` → `[batch, token, d_model]`.
     pub(crate) fn assemble(&self, conditions: &Tensor, patches: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
-        let batch = conditions.size()[0];
         let padded = match &self.padding_tokens {
-            Some(tokens) => self.padded(tokens, patches, grid)?,
+            Some(tokens) => padded(tokens, patches, &self.below(tokens, grid)?)?,
             None => patches.f_flatten(1, 2)?,
         };
-        let separators = self.separator_tokens.f_unsqueeze(0)?.f_expand([batch, -1, -1], false)?;
-        Ok(Tensor::f_cat(&[conditions, &separators, &padded], 1)?)
+        self.behind_prefix(conditions, &padded)
     }
 
-    /// `patches` with padding `tokens`, `[3, d_model]`, at the right and below, `[batch, token, d_model]`.
-    fn padded(&self, tokens: &Tensor, patches: &Tensor, grid: Grid) -> Result<Tensor, TorchError> {
-        let (batch, width) = (patches.size()[0], patches.size()[3]);
-        let (rows, columns) = grid.sizes();
-        let padding = PADDING as i64;
-        let right = tokens.f_view([1, 1, padding, width])?.f_expand([batch, rows, -1, -1], false)?;
-        let below = self.below(tokens, grid)?.f_expand([batch, -1, -1, -1], false)?;
-        let upper = Tensor::f_cat(&[patches, &right], 2)?;
-        Ok(Tensor::f_cat(&[upper, below], 1)?.f_view([batch, (rows + padding) * (columns + padding), width])?)
+    /// The same of some neighbouring rows of the padded grid: `patches` are those of them that are in the grid, `below` says which of the
+    /// padding rows below it belong to them.
+    pub(crate) fn assemble_rows(
+        &self,
+        conditions: &Tensor,
+        patches: &Tensor,
+        grid: Grid,
+        below: Range<usize>,
+    ) -> Result<Tensor, TorchError> {
+        let rows = match &self.padding_tokens {
+            Some(tokens) => {
+                let below = self.below(tokens, grid)?.f_narrow(1, size(below.start), size(below.len()))?;
+                padded(tokens, patches, &below)?
+            }
+            None => patches.f_flatten(1, 2)?,
+        };
+        self.behind_prefix(conditions, &rows)
+    }
+
+    /// Condition tokens, separators, `rest`.
+    fn behind_prefix(&self, conditions: &Tensor, rest: &Tensor) -> Result<Tensor, TorchError> {
+        let batch = conditions.size()[0];
+        let separators = self.separator_tokens.f_unsqueeze(0)?.f_expand([batch, -1, -1], false)?;
+        Ok(Tensor::f_cat(&[conditions, &separators, rest], 1)?)
     }
 
     /// The padding rows below the grid, `[1, 3, columns + 3, d_model]`.
@@ -79,6 +93,15 @@ impl Sequencer {
         *last = Some((grid, turns.shallow_clone()));
         Ok(turns)
     }
+}
+
+/// `patches` with padding `tokens`, `[3, d_model]`, at the right and `[1, row, column, d_model]` below, `[batch, token, d_model]`.
+fn padded(tokens: &Tensor, patches: &Tensor, below: &Tensor) -> Result<Tensor, TorchError> {
+    let (batch, rows, width) = (patches.size()[0], patches.size()[1], patches.size()[3]);
+    let right = tokens.f_view([1, 1, PADDING as i64, width])?.f_expand([batch, rows, -1, -1], false)?;
+    let below = below.f_expand([batch, -1, -1, -1], false)?;
+    let upper = Tensor::f_cat(&[patches, &right], 2)?;
+    Ok(Tensor::f_cat(&[upper, below], 1)?.f_flatten(1, 2)?)
 }
 
 /// The patches of the sequence, `[batch, rows, columns, d_model]`: prefix and pads dropped.

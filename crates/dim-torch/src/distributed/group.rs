@@ -22,6 +22,8 @@ pub(super) enum Operation {
     ReduceScatterSum = 5,
     Send = 6,
     Receive = 7,
+    /// Started by a function of its own.
+    AllToAll = 8,
 }
 
 impl Operation {
@@ -34,6 +36,7 @@ impl Operation {
             Self::ReduceScatterSum => "reduce_scatter",
             Self::Send => "send",
             Self::Receive => "receive",
+            Self::AllToAll => "all_to_all",
         }
     }
 }
@@ -76,9 +79,7 @@ impl Group {
         peer: usize,
     ) -> Result<Work, TorchError> {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(group) = &*handle else {
-            return Err(TorchError::Libtorch("this process has left the group".to_owned()));
-        };
+        let Some(group) = &*handle else { return Err(left()) };
         let input_pointer = input.map_or(std::ptr::null(), |input| input.as_ptr());
         let mut work = std::ptr::null_mut();
         // SAFETY: the tensors are alive during the call, and afterwards `Work` holds a reference to each. The callee writes one
@@ -89,12 +90,41 @@ impl Group {
         Ok(Work { handle: work, _tensors: [Some(tensor.shallow_clone()), input.map(Tensor::shallow_clone)] })
     }
 
+    /// Starts to send every process its part of `input`, of `sent[rank]` elements, and to receive `received[rank]` from each into `output`.
+    pub(super) fn start_all_to_all(
+        &self,
+        (output, received): (&Tensor, &[i64]),
+        (input, sent): (&Tensor, &[i64]),
+    ) -> Result<Work, TorchError> {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(group) = &*handle else { return Err(left()) };
+        let size = received.len().min(sent.len());
+        let mut work = std::ptr::null_mut();
+        // SAFETY: as in `start`; both lists have `size` numbers, which are read during the call.
+        ffi::check(unsafe {
+            ffi::dim_group_all_to_all(
+                group.0,
+                output.as_ptr(),
+                input.as_ptr(),
+                received.as_ptr(),
+                sent.as_ptr(),
+                size,
+                &raw mut work,
+            )
+        })?;
+        Ok(Work { handle: work, _tensors: [Some(output.shallow_clone()), Some(input.shallow_clone())] })
+    }
+
     /// Leaves the group, all of whose operations have ended.
     pub(super) fn leave(&self) -> Result<(), TorchError> {
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
         // SAFETY: the handle came from `dim_group_new` and is freed once: it was taken out.
         handle.map_or(Ok(()), |handle| ffi::check(unsafe { ffi::dim_group_free(handle.0) }))
     }
+}
+
+fn left() -> TorchError {
+    TorchError::Libtorch("this process has left the group".to_owned())
 }
 
 /// An operation of a group that may still be under way, and the tensors it works on.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 
-use super::group::{Group, Operation, Pending};
+use super::group::{Group, Operation, Pending, Work};
 use super::heartbeat::Heartbeat;
 use super::store::Store;
 use crate::{TorchError, cuda};
@@ -149,12 +149,14 @@ impl World {
         self.start(Operation::Broadcast, tensor, None, root)
     }
 
-    /// Writes the `part`s of all processes one after the other into `whole`, of which this one's may be a view.
+    /// Writes the `part`s of all processes one after the other into `whole`, of which this one's may be a view; both without gaps.
     ///
     /// # Errors
     /// As [`World::all_reduce`].
     pub fn all_gather(&self, whole: &Tensor, part: &Tensor) -> Result<Pending, TorchError> {
-        self.start(Operation::AllGather, whole, Some(part), 0)
+        // Gloo compares shapes: those of as many pieces as there are processes with the part's.
+        let (whole, part) = (whole.f_view([-1])?, part.f_view([-1])?);
+        self.start(Operation::AllGather, &whole, Some(&part), 0)
     }
 
     /// Adds up `whole` over all processes and writes the sum's part of this rank into `part`.
@@ -179,6 +181,28 @@ impl World {
     /// As [`World::all_reduce`].
     pub fn receive(&self, tensor: &Tensor, from: usize) -> Result<Pending, TorchError> {
         self.start(Operation::Receive, tensor, None, from)
+    }
+
+    /// Sends every process its part of `input`, of `sent[rank]` elements, and receives from each `received[rank]` elements into `output`; both are
+    /// of one dimension, with the parts one after the other by rank.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn all_to_all(
+        &self,
+        (output, received): (&Tensor, &[i64]),
+        (input, sent): (&Tensor, &[i64]),
+    ) -> Result<Pending, TorchError> {
+        let operation = Operation::AllToAll;
+        for (argument, tensor, parts) in [("output", output, received), ("input", input, sent)] {
+            if parts.len() != self.size() || tensor.size() != [parts.iter().sum::<i64>()] {
+                let expected = format!("{} parts that fill it", self.size());
+                let got = format!("the parts {parts:?} of the shape {:?}", tensor.size());
+                return Err(TorchError::Argument { operation: operation.name(), argument, expected, got });
+            }
+        }
+        let started = self.group_of(operation, output)?.start_all_to_all((output, received), (input, sent));
+        self.pending(operation, started)
     }
 
     /// The largest of every number over all processes; waits for them.
@@ -232,19 +256,25 @@ impl World {
         input: Option<&Tensor>,
         peer: usize,
     ) -> Result<Pending, TorchError> {
-        let group = match (tensor.device(), &self.inner.nccl) {
-            (Device::Cuda(_), Some(nccl)) => nccl,
-            (Device::Cpu, _) => &self.inner.gloo,
-            (device, _) => {
-                return Err(TorchError::Argument {
-                    operation: operation.name(),
-                    argument: "tensor",
-                    expected: "on the device that this process joined with, or on the CPU".to_owned(),
-                    got: format!("on {device:?}"),
-                });
-            }
-        };
-        let started = group.start(operation, tensor, input, peer);
+        let started = self.group_of(operation, tensor)?.start(operation, tensor, input, peer);
+        self.pending(operation, started)
+    }
+
+    /// The group of the device that a tensor is on.
+    fn group_of(&self, operation: Operation, tensor: &Tensor) -> Result<&Group, TorchError> {
+        match (tensor.device(), &self.inner.nccl) {
+            (Device::Cuda(_), Some(nccl)) => Ok(nccl),
+            (Device::Cpu, _) => Ok(&self.inner.gloo),
+            (device, _) => Err(TorchError::Argument {
+                operation: operation.name(),
+                argument: "tensor",
+                expected: "on the device that this process joined with, or on the CPU".to_owned(),
+                got: format!("on {device:?}"),
+            }),
+        }
+    }
+
+    fn pending(&self, operation: Operation, started: Result<Work, TorchError>) -> Result<Pending, TorchError> {
         let work = started.map_err(|error| self.inner.explained(operation.name(), error))?;
         Ok(Pending { work, operation, world: Arc::clone(&self.inner) })
     }

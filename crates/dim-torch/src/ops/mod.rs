@@ -1,9 +1,10 @@
-//! Differentiable operations, one a file.
+//! Operations, one a file; all but [`mamba_of_strip`] are differentiable.
 
 mod causal_conv1d;
 mod joined_linear;
 mod linear;
 mod mamba;
+mod mamba_of_strip;
 mod norm_modulate;
 mod selective_scan;
 
@@ -11,6 +12,7 @@ pub use causal_conv1d::{CausalConv1dInputs, causal_conv1d};
 pub use joined_linear::{JoinWeights, joined_linear};
 pub use linear::linear;
 pub use mamba::{MambaInputs, MambaKeeps, Projection, mamba};
+pub use mamba_of_strip::{Strip, mamba_of_strip};
 pub use norm_modulate::{GatedBranch, Norm, NormModulateInputs, gated_residual, norm_modulate};
 pub use selective_scan::{SelectiveScanInputs, selective_scan, selective_scan_with_last_state};
 

@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dim_data::latents::{self, Element, Encoding, LatentFolder, Shard};
+use dim_data::latents::{self, Element, Encoding, Index, LatentFolder, Shard};
 use dim_data::sources::{FolderConfig, WebDatasetConfig};
 use dim_data::{DataConfig, ImageSource, Pass, PassBatch, PassConfig};
 use dim_model::BackboneConfig;
 use dim_model::weights::WeightFile;
 use tch::{Device, Kind, Tensor};
 
+use super::together::Together;
 use crate::cli::{EncodeArgs, StoredAs, VerifyPrecision};
-use crate::config::{Autoencoder, AutoencoderKind, Config, Precision};
-use crate::device::Compute;
+use crate::config::{Autoencoder, AutoencoderKind, Config, Distributed, Precision};
 use crate::error::TrainerError;
 use crate::first_stage::{self, FirstStage};
 use crate::format::{bytes, counted, duration, thousands};
@@ -28,19 +28,37 @@ pub(super) fn run(arguments: EncodeArgs) -> Result<u8, TrainerError> {
         return check(&arguments.out);
     }
     let job = Job::find(&arguments)?;
-    let compute = Compute::start(arguments.compute, job.threads)?;
+    let together = Together::start("encode", &arguments, (arguments.compute, job.threads), &job.distributed)?;
+    let compute = together.compute;
     let asked = match arguments.precision {
         VerifyPrecision::F32 => Precision::F32,
         VerifyPrecision::Bf16 => Precision::Bf16,
     };
     let first_stage = FirstStage::load(&job.weights, &job.section, compute.device, compute.precision(asked)?)?;
     let source = dim_data::open(&job.data, job.image_size)?;
-    source.notes().iter().for_each(|note| eprintln!("note: {note}"));
     let encoding = encoding(&arguments, &job, &first_stage, &*source)?;
-    let mut folder = LatentFolder::open(&arguments.out, encoding)?;
+    let mut folder = together.leader_first(|| Ok(LatentFolder::open(&arguments.out, encoding)?))?;
+    let finished = folder.is_finished();
+    together.wait()?; // the index may not be written yet when another looks for it
+    if together.leads() {
+        source.notes().iter().for_each(|note| eprintln!("note: {note}"));
+        say_what_is_left(&folder, &arguments, &job, &together);
+    }
+    if !finished {
+        encode(&mut folder, source, &first_stage, &arguments, &together)?;
+        together.wait()?; // the files of all are there
+        if together.leads() {
+            say_what_was_made(&folder.finish()?, &arguments.out);
+        }
+    }
+    together.leave()?;
+    Ok(0)
+}
+
+fn say_what_is_left(folder: &LatentFolder, arguments: &EncodeArgs, job: &Job, together: &Together) {
     if folder.is_finished() {
         println!("{} is finished already", arguments.out.display());
-        return Ok(0);
+        return;
     }
     let missing: usize = folder.missing().map(|shard| folder.encoding().images_of(shard).len()).sum();
     let all = folder.encoding().images;
@@ -52,14 +70,15 @@ pub(super) fn run(arguments: EncodeArgs) -> Result<u8, TrainerError> {
         counted(missing, "image"),
         job.image_size,
         job.image_size,
-        compute.describe(),
+        together.describe(),
         arguments.out.display()
     );
-    encode(&mut folder, source, &first_stage, &arguments, compute.device)?;
-    let index = folder.finish()?;
+}
+
+fn say_what_was_made(index: &Index, out: &Path) {
     println!(
         "{}: {} in {}, {}; channels' means {} and deviations {}, networks see them times {}",
-        arguments.out.display(),
+        out.display(),
         counted(index.images, "image"),
         counted(index.shards.len(), "file"),
         bytes(index.shards.iter().map(|shard| shard.bytes).sum()),
@@ -67,7 +86,6 @@ pub(super) fn run(arguments: EncodeArgs) -> Result<u8, TrainerError> {
         listed(&index.statistics.std),
         index.encoding.scaling_factor
     );
-    Ok(0)
 }
 
 /// What to encode, and with what.
@@ -77,6 +95,8 @@ struct Job {
     weights: std::path::PathBuf,
     image_size: usize,
     threads: Option<usize>,
+    /// How long processes wait for each other.
+    distributed: Distributed,
 }
 
 impl Job {
@@ -120,7 +140,9 @@ impl Job {
                 image_size / rate
             );
         }
-        Ok(Self { data, section, weights, image_size, threads: config.and_then(|config| config.train.threads) })
+        let (threads, distributed) =
+            config.map(|config| (config.train.threads, config.train.distributed)).unwrap_or_default();
+        Ok(Self { data, section, weights, image_size, threads, distributed })
     }
 }
 
@@ -194,27 +216,29 @@ fn encoding(
     Ok(encoding)
 }
 
-/// Encodes the shards that are missing.
+/// Encodes this process's share of the shards that are missing.
 fn encode(
     folder: &mut LatentFolder,
     source: Arc<dyn ImageSource>,
     first_stage: &FirstStage,
     arguments: &EncodeArgs,
-    device: Device,
+    together: &Together,
 ) -> Result<(), TrainerError> {
-    let missing: Vec<usize> = folder.missing().collect();
+    let missing = together.share(folder.missing());
     let ranges: Vec<_> = missing.iter().map(|&shard| folder.encoding().images_of(shard)).collect();
     let all: usize = ranges.iter().map(|range| range.len()).sum();
-    let (mut progress, mut done) = (Progress::new("images", all), 0);
+    let (mut progress, mut done) = (Progress::shown_if(together.leads(), "images", all), 0);
     let (size, channels) = (folder.encoding().image_size as i64, source.channels() as i64);
     let config = PassConfig {
         batch_size: arguments.batch_size as usize,
         size: folder.encoding().image_size,
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        workers: (std::thread::available_parallelism().map_or(1, usize::from) / together.size()).max(1),
         prefetch_batches: 3,
     };
     let mut pass = Pass::new(source, ranges.clone(), config)?;
-    let mut broken = folder.skipped()?;
+    let before = folder.skipped()?;
+    together.wait()?; // what others write is counted by them
+    let mut broken = before;
     for (shard, range) in missing.into_iter().zip(ranges) {
         let mut shard = folder.begin(shard);
         let mut next = range.start;
@@ -226,16 +250,20 @@ fn encode(
             for file in &batch.broken {
                 broken += 1;
                 if broken > arguments.max_broken_files {
-                    return Err(TrainerError::Usage(format!(
-                        "{file}. That is broken file number {broken}; `--max-broken-files {broken}` leaves it out"
-                    )));
+                    return Err(too_many_broken(&file.to_string(), broken));
                 }
                 progress.note(&format!("warning: left out {file}"));
                 shard.skip(file);
             }
             if !batch.classes.is_empty() {
                 let images = Tensor::f_from_slice(&batch.images)?.f_view([-1, channels, size, size])?;
-                push(&mut shard, &images.f_to_device(device)?, &batch, first_stage, !arguments.no_mirror)?;
+                push(
+                    &mut shard,
+                    &images.f_to_device(together.compute.device)?,
+                    &batch,
+                    first_stage,
+                    !arguments.no_mirror,
+                )?;
             }
             done += batch.indices.len();
             progress.update(done, all);
@@ -243,8 +271,20 @@ fn encode(
         folder.save(&shard)?;
     }
     let took = progress.finish();
-    eprintln!("{:.1} images/s, in {}", done as f64 / took.as_secs_f64(), duration(took));
-    Ok(())
+    if together.leads() {
+        eprintln!("{:.1} images/s, in {}", done as f64 / took.as_secs_f64(), duration(took));
+    }
+    // Each process alone may have stayed below the limit.
+    match before + together.sum(broken - before)? {
+        all if all > arguments.max_broken_files => Err(too_many_broken("the files of all processes are read", all)),
+        _ => Ok(()),
+    }
+}
+
+fn too_many_broken(what: &str, broken: usize) -> TrainerError {
+    TrainerError::Usage(format!(
+        "{what}. That is broken file number {broken}; `--max-broken-files {broken}` leaves it out"
+    ))
 }
 
 /// Encodes a batch and its mirror images into the shard.

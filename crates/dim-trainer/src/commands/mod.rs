@@ -9,6 +9,7 @@ mod inspect;
 mod report;
 mod sample;
 mod sitting;
+mod together;
 mod train;
 mod train_autoencoder;
 mod verify;

@@ -2,13 +2,14 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dim_model::Precision;
 use dim_report::machine::{cards, commit_of, processor};
-use dim_torch::distributed::{Place, Timeouts, World};
+use dim_torch::distributed::{Place, World};
 use tch::Device;
 
+use super::together::timeouts;
 use crate::cli::{TrainArgs, Which};
 use crate::config::{RunConfig, Train};
 use crate::device::{Compute, name_of};
@@ -198,11 +199,7 @@ fn join<C: RunConfig>(place: &Place, config: &C, device: Device, identity: &str)
             place.size
         )));
     }
-    let timeouts = Timeouts {
-        start: Duration::from_secs_f64(together.start_timeout_s),
-        operation: Duration::from_secs_f64(together.timeout_s),
-    };
-    Ok(World::join(place, device, identity, timeouts)?)
+    Ok(World::join(place, device, identity, timeouts(together))?)
 }
 
 /// The configuration of the command line, or, when resuming without one, the run's own.

@@ -8,6 +8,7 @@ use dim_data::Image;
 use dim_data::sources::ImageFiles;
 use dim_eval::PatchGrid;
 use dim_eval::features::Input;
+use dim_torch::distributed::World;
 use rayon::prelude::*;
 use tch::Device;
 
@@ -27,6 +28,8 @@ pub(crate) struct Folders<'a> {
     pub batch_size: usize,
     /// Which patches are measured, too; of them mean and covariance alone.
     pub patches: Option<PatchGrid>,
+    /// The processes that measure a share each; what all of them know is the leader's in the end.
+    pub world: Option<&'a World>,
 }
 
 /// What is known of the images of a folder.
@@ -58,15 +61,22 @@ impl Folders<'_> {
     ) -> Result<FolderSets, TrainerError> {
         let _no_grad = tch::no_grad_guard();
         let measure = Measure { network: &*self.extractor.network, device: self.device, batch_size: self.batch_size };
-        let count = files.paths().len() as u64;
-        let set = |needs, subject| Set::new(self.extractor, needs, count, self.device, subject);
+        let paths = files.paths();
+        let share = self.world.map_or(0..paths.len(), |world| {
+            let first = |rank: usize| paths.len() * rank / world.size();
+            first(world.rank())..first(world.rank() + 1)
+        });
+        let set = |needs, subject| {
+            let set = Set::new(self.extractor, needs, paths.len() as u64, self.device, subject)?;
+            Ok::<_, TrainerError>(set.from_image(share.start as u64))
+        };
         let mut whole = Measuring::new(measure, set(needs, subject.clone())?);
         let mut patches = Measuring::new(measure, set(Needs::default(), subject)?);
         let (input, grid) = (measure.network.input(), self.patches);
         thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
             scope.spawn(move || {
-                for paths in files.paths().chunks(READ_AT_ONCE) {
+                for paths in paths[share].chunks(READ_AT_ONCE) {
                     let prepared: Vec<_> = paths.par_iter().map(|path| prepare(path, input, grid.as_ref())).collect();
                     // Of several that cannot be read, the first by name is told.
                     let prepared: Result<Vec<Prepared>, TrainerError> = prepared.into_iter().collect();
@@ -88,8 +98,12 @@ impl Folders<'_> {
             }
             Ok::<_, TrainerError>(())
         })?;
-        let patches = patches.finish()?;
-        Ok(FolderSets { whole: whole.finish()?, patches: grid.map(|_| patches) })
+        let (mut whole, mut patches) = (whole.finish()?, grid.map(|_| patches.finish()).transpose()?);
+        if let Some(world) = self.world {
+            whole = whole.gathered(world)?;
+            patches = patches.map(|patches| patches.gathered(world)).transpose()?;
+        }
+        Ok(FolderSets { whole, patches })
     }
 }
 

@@ -61,17 +61,18 @@ pub(crate) fn folder(path: &Path) -> Result<ImageFiles, TrainerError> {
     Ok(files)
 }
 
-/// Measures a folder under a bar.
+/// Measures a folder under a bar, which shows this process's share.
 pub(crate) fn measured(
     folders: &Folders<'_>,
     files: &ImageFiles,
     path: &Path,
     needs: Needs,
 ) -> Result<FolderSets, TrainerError> {
-    let all = files.paths().len();
-    let mut progress = Progress::new("images", all);
+    let (processes, leads) = folders.world.map_or((1, true), |world| (world.size(), world.leads()));
+    let share = files.paths().len() / processes;
+    let mut progress = Progress::shown_if(leads, "images", share);
     let subject = serde_json::json!({ "folder": path });
-    let sets = folders.measure(files, subject, needs, |done| progress.update(done, all));
+    let sets = folders.measure(files, subject, needs, |done| progress.update(done, share));
     progress.finish();
     sets
 }

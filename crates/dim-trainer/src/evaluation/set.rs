@@ -4,6 +4,8 @@
 //! same under `spatial.` for sFID, `features` `[image, feature]` f32 of the first images, and `score` for the inception score. The metadata say
 //! of what ([`Origin`]). A set that is not finished goes on from its file bit for bit.
 
+mod gather;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -63,6 +65,8 @@ pub(crate) struct Set {
     pub subject: serde_json::Value,
     /// Images of the whole set; of files of other programs 0, which do not say.
     pub images: u64,
+    /// The number of its first image, where another process has those before.
+    start: u64,
     /// Rows and columns of all images so far, where they have one size.
     pub resolution: Option<[usize; 2]>,
     features: Sums,
@@ -138,6 +142,7 @@ impl Set {
             },
             subject,
             images,
+            start: 0,
             resolution: None,
             features: Sums::Known(Statistics::on(network.dimension(), device)?),
             spatial,
@@ -145,6 +150,12 @@ impl Set {
             kept: Vec::new(),
             keep: needs.kept,
         })
+    }
+
+    /// The same of images from number `start` on, those before being another process's.
+    #[must_use]
+    pub(crate) fn from_image(self, start: u64) -> Self {
+        Self { start, ..self }
     }
 
     /// Of moments alone.
@@ -158,6 +169,7 @@ impl Set {
             origin,
             subject,
             images: 0,
+            start: 0,
             resolution: None,
             features: Sums::Gaussian(features),
             spatial: spatial.map(Sums::Gaussian),
@@ -193,7 +205,7 @@ impl Set {
     /// # Errors
     /// Features that are no numbers, by the number of the image; no memory.
     pub(crate) fn add(&mut self, seen: &Seen, sizes: &[[usize; 2]]) -> Result<(), TrainerError> {
-        let first = self.count();
+        let first = self.start + self.count();
         self.features.add(&seen.features)?;
         if let (Some(sums), Some(spatial)) = (&mut self.spatial, &seen.spatial) {
             sums.add(spatial)?;
@@ -202,11 +214,10 @@ impl Set {
             score.add(first, logits)?;
         }
         for (number, size) in sizes.iter().enumerate() {
-            let is_first = first == 0 && number == 0;
+            let is_first = first == self.start && number == 0;
             self.resolution = if is_first { Some(*size) } else { self.resolution.filter(|known| known == size) };
         }
-        let kept = self.kept.iter().map(|rows| rows.size()[0] as usize).sum::<usize>();
-        let more = self.keep.saturating_sub(kept).min(seen.features.size()[0] as usize) as i64;
+        let more = self.keep.saturating_sub(self.kept_images()).min(seen.features.size()[0] as usize) as i64;
         if more > 0 {
             let rows = seen.features.f_narrow(0, 0, more)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?;
             self.kept.push(rows.f_contiguous()?.copy());
@@ -246,6 +257,10 @@ impl Set {
         if self.kept.is_empty() { Ok(None) } else { Ok(Some(Tensor::f_cat(&self.kept, 0)?)) }
     }
 
+    fn kept_images(&self) -> usize {
+        self.kept.iter().map(|rows| rows.size()[0] as usize).sum()
+    }
+
     /// Whether all images look the same to the network.
     ///
     /// # Errors
@@ -259,6 +274,21 @@ impl Set {
     /// # Errors
     /// [`TrainerError::Weights`], a full disk mostly; [`TrainerError::Unsupported`] for moments of other programs.
     pub(crate) fn save(&self, path: &Path) -> Result<(), TrainerError> {
+        let about = About {
+            version: VERSION,
+            origin: self.origin.clone(),
+            images: self.count(),
+            of: self.images,
+            resolution: self.resolution,
+            subject: self.subject.clone(),
+            keep: self.keep,
+        };
+        let metadata = BTreeMap::from([(KEY.to_owned(), serde_json::json!(about).to_string())]);
+        Ok(weights::save(path, self.tensors()?, Naming::Ours, &metadata)?)
+    }
+
+    /// All numbers, by name, on the CPU.
+    fn tensors(&self) -> Result<Vec<(String, Tensor)>, TrainerError> {
         let mut tensors = Vec::new();
         for (prefix, sums) in [("", Some(&self.features)), ("spatial.", self.spatial.as_ref())] {
             match sums {
@@ -281,17 +311,7 @@ impl Set {
         if let Some(kept) = self.kept()? {
             tensors.push(("features".to_owned(), kept));
         }
-        let about = About {
-            version: VERSION,
-            origin: self.origin.clone(),
-            images: self.count(),
-            of: self.images,
-            resolution: self.resolution,
-            subject: self.subject.clone(),
-            keep: self.keep,
-        };
-        let metadata = BTreeMap::from([(KEY.to_owned(), serde_json::json!(about).to_string())]);
-        Ok(weights::save(path, tensors, Naming::Ours, &metadata)?)
+        Ok(tensors)
     }
 
     /// Reads a file, to compute on `device`.
@@ -329,6 +349,7 @@ impl Set {
             origin: about.origin,
             subject: about.subject,
             images: about.of,
+            start: 0,
             resolution: about.resolution,
             features,
             spatial,
@@ -348,8 +369,12 @@ impl Set {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::thread;
+    use std::time::Duration;
+
     use dim_eval::EvalError;
     use dim_eval::features::{FeatureExtractor, Input};
+    use dim_torch::distributed::{Place, Timeouts, World};
 
     use super::*;
 
@@ -428,5 +453,50 @@ mod tests {
         cut.truncate(cut.len() - 9);
         std::fs::write(&path, cut).unwrap();
         assert!(Set::load(&path, Device::Cpu).is_err());
+    }
+
+    /// Threads as processes, each with connections of its own.
+    #[test]
+    fn sets_of_several_processes_are_that_of_one() {
+        let size = 3;
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let empty = || {
+            let weights = FileIdentity { file: "blind".to_owned(), sha256: "00".to_owned() };
+            let extractor = Extractor { network: Box::new(Blind), weights };
+            let needs = Needs { spatial: true, score_parts: Some(3), kept: 50 };
+            Set::new(&extractor, needs, 70, Device::Cpu, serde_json::Value::Null).unwrap()
+        };
+        // One process has no image at all.
+        let shares = [(0, 30), (30, 0), (30, 40)];
+        let work = |rank: usize| {
+            let (address, host) = ("127.0.0.1".to_owned(), format!("host{rank}"));
+            let (launcher_holds_store, attempt, local_rank) = (false, 0, rank);
+            let place = Place { rank, size, local_rank, address, port, launcher_holds_store, attempt, host };
+            let patience = Duration::from_secs(30);
+            let timeouts = Timeouts { start: patience, operation: patience };
+            let world = World::join(&place, Device::Cpu, "same", timeouts).unwrap();
+            let (first, count) = shares[rank];
+            let mut own = empty().from_image(first as u64);
+            if count > 0 {
+                own.add(&seen(first, count), &vec![[8, 6]; count as usize]).unwrap();
+            }
+            let all = own.gathered(&world).unwrap();
+            world.leave().unwrap();
+            all
+        };
+        let all = thread::scope(|scope| {
+            let threads: Vec<_> = (0..size).map(|rank| scope.spawn(move || work(rank))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).next().unwrap()
+        });
+
+        let mut one = empty();
+        one.add(&seen(0, 70), &[[8, 6]; 70]).unwrap();
+        assert_eq!((all.count(), all.resolution, all.holds()), (70, Some([8, 6]), one.holds()));
+        for ((name, all), (same, one)) in all.tensors().unwrap().iter().zip(one.tensors().unwrap()) {
+            assert_eq!(name, &same);
+            let apart = ((all - &one).abs().max() / one.abs().max()).double_value(&[]);
+            assert!(all.size() == one.size() && apart < 1e-10, "{name}: {apart:.2e}");
+        }
+        assert!((all.score().unwrap().unwrap().mean - one.score().unwrap().unwrap().mean).abs() < 1e-10);
     }
 }

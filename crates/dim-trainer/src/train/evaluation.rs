@@ -41,7 +41,7 @@ impl Evaluator {
         let reference = Reference::open(&section.reference, device)?;
         let extractor = choice.load(device)?;
         let settings = Settings::published(section.metrics.clone());
-        let folders = Folders { extractor: &extractor, device, batch_size: BATCH_SIZE, patches: None };
+        let folders = Folders { extractor: &extractor, device, batch_size: BATCH_SIZE, patches: None, world: None };
         let reference = reference.measure(&folders, settings.needs_of_reference())?.whole;
         // What these features cannot do is told now.
         let needs = settings.needs();

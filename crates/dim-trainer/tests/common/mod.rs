@@ -88,9 +88,20 @@ impl Place {
             let mut command = self.command(&arguments(rank));
             place_variables(&mut command, rank, size, port);
             command.env("TORCHELASTIC_RESTART_COUNT", attempt.to_string());
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
         };
         (0..size).map(start).collect()
+    }
+
+    /// Runs the program as each of `size` processes, which must succeed and of which rank 0 alone may print a result; returns what that did.
+    pub fn run_together(&self, size: usize, arguments: &[&str]) -> Output {
+        let started = self.start_together(size, 0, |_| [arguments, &["--threads", "1"]].concat());
+        let mut outputs: Vec<Output> = started.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+        for output in &outputs {
+            assert!(output.status.success(), "{}", outputs.iter().map(text).collect::<String>());
+        }
+        assert!(outputs[1..].iter().all(|output| output.stdout.is_empty()), "rank 0 speaks for all");
+        outputs.swap_remove(0)
     }
 
     /// Trains into `run` by `size` processes, which must succeed; returns what rank 0 printed.

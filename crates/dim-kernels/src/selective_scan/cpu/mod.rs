@@ -13,6 +13,7 @@ mod recurrence;
 mod reduce;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use super::shape::Sizes;
 use super::{SelectiveScan, SelectiveScanGradients};
@@ -67,6 +68,20 @@ pub(super) fn forward(
         inputs: Inputs::new(scan, sizes),
         out: RowsMut::new(out),
         last_state: last_state.map(RowsMut::new),
+    });
+}
+
+/// [`super::walk`], checked.
+pub(super) fn walk(
+    scan: &SelectiveScan<'_>,
+    sizes: Sizes,
+    states: &mut TensorViewMut<'_>,
+    deltas: &mut TensorViewMut<'_>,
+) {
+    lanes::run(walk::Walk {
+        inputs: Inputs::new(scan, sizes),
+        states: RowsMut::new(states),
+        deltas: RowsMut::new(deltas),
     });
 }
 

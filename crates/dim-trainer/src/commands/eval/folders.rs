@@ -6,9 +6,10 @@ use std::time::Instant;
 use dim_eval::{PatchGrid, frechet_distance};
 use serde_json::json;
 
+use super::super::together::Together;
 use super::{choice, settings, usage};
 use crate::cli::EvalArgs;
-use crate::device::Compute;
+use crate::config::Distributed;
 use crate::error::TrainerError;
 use crate::evaluation::{Folders, Reference, Scores, Set, folder, measured, scores};
 use crate::files;
@@ -23,14 +24,15 @@ pub(super) fn run(arguments: &EvalArgs, path: &Path) -> Result<u8, TrainerError>
     // Before anything is computed, for what is wrong with a path to be told at once.
     let files = folder(path)?;
     let choice = choice(arguments);
-    let compute = Compute::start(arguments.compute, None)?;
+    let together = Together::start("eval", arguments, (arguments.compute, None), &Distributed::default())?;
+    let compute = together.compute;
     let reference = arguments.reference.as_deref().map(|path| Reference::open(path, compute.device)).transpose()?;
     if let (Some(_), Some(Reference::Statistics(_))) = (grid, &reference) {
         return Err(TrainerError::Usage(
             "--patch: statistics have no patches; name a folder as `--reference`".to_owned(),
         ));
     }
-    if let Some(path) = &arguments.save_statistics {
+    if let (Some(path), true) = (&arguments.save_statistics, together.leads()) {
         files::check_writable(path)?;
     }
     choice.weights()?;
@@ -40,13 +42,21 @@ pub(super) fn run(arguments: &EvalArgs, path: &Path) -> Result<u8, TrainerError>
         device: compute.device,
         batch_size: arguments.batch_size.into(),
         patches: grid,
+        world: together.world.as_ref(),
     };
     let needs = if reference.is_some() { settings.needs() } else { settings.needs_of_reference() };
     let started = Instant::now();
     let images = measured(&folders, &files, path, needs)?;
     let images_per_s = images.whole.count() as f64 / started.elapsed().as_secs_f64();
-    if let Some(path) = &arguments.save_statistics {
+    let leads = together.leads();
+    if let (Some(path), true) = (&arguments.save_statistics, leads) {
         images.whole.save(path)?;
+    }
+    let reference =
+        reference.map(|reference| reference.measure(&folders, settings.needs_of_reference())).transpose()?;
+    together.leave()?;
+    if !leads {
+        return Ok(0); // the leader has all that is known
     }
     let Some(reference) = reference else {
         let saved = arguments.save_statistics.as_deref().unwrap_or(path).display().to_string();
@@ -62,7 +72,6 @@ pub(super) fn run(arguments: &EvalArgs, path: &Path) -> Result<u8, TrainerError>
         }
         return Ok(0);
     };
-    let reference = reference.measure(&folders, settings.needs_of_reference())?;
     let (found, notes) = scores(&images.whole, &reference.whole, &settings, compute.device)?;
     let patches = match (&images.patches, &reference.patches) {
         (Some(one), Some(other)) => Some((one, other, frechet_distance(&one.gaussian()?, &other.gaussian()?)?)),

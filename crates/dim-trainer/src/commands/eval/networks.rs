@@ -3,7 +3,7 @@
 //! The folder of results has for each of them `NAME.safetensors` (what is known of its samples, from which a stopped command goes on),
 //! `NAME.png` (the first samples) and `NAME.json` (its numbers); `results.json` and `report.html` of all.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use super::super::ema;
+use super::super::together::Together;
 use super::{choice, report, settings};
 use crate::cli::EvalArgs;
 use crate::config::Config;
@@ -38,6 +39,8 @@ const SHOWN: usize = 32;
 const COLUMNS: usize = 8;
 /// Samples of each, unless the command line says otherwise: those of published FIDs.
 const COUNT: u32 = 50_000;
+/// Batches that each of several processes draws between two times at which what they know is brought together.
+const ROUND_BATCHES: usize = 16;
 /// What is known of samples is saved this often.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
@@ -75,6 +78,7 @@ struct Judged {
 struct Judge<'a> {
     arguments: &'a EvalArgs,
     settings: Settings,
+    together: &'a Together,
     compute: Compute,
     extractor: Extractor,
     reference: Set,
@@ -86,10 +90,14 @@ pub(super) fn run(arguments: &EvalArgs) -> Result<u8, TrainerError> {
     choice.weights()?;
     let judged = judged(arguments)?;
     let out = &arguments.samples.out;
-    files::create_folder(out)?;
-    files::remove_leftovers(out)?;
-    let threads = judged.first().and_then(|judged| judged.snapshot.config.train.threads);
-    let compute = Compute::start(arguments.compute, threads)?;
+    let train = judged.first().map(|judged| &judged.snapshot.config.train);
+    let (threads, distributed) = train.map(|train| (train.threads, train.distributed.clone())).unwrap_or_default();
+    let together = Together::start("eval", arguments, (arguments.compute, threads), &distributed)?;
+    let compute = together.compute;
+    if together.leads() {
+        files::create_folder(out)?;
+        files::remove_leftovers(out)?;
+    }
     let reference = arguments.reference.as_deref().map(|path| Reference::open(path, compute.device)).transpose()?;
     let reference = reference.ok_or_else(|| TrainerError::Usage("expected `--reference DIR|FILE`".to_owned()))?;
     let extractor = choice.load(compute.device)?;
@@ -98,12 +106,17 @@ pub(super) fn run(arguments: &EvalArgs) -> Result<u8, TrainerError> {
         device: compute.device,
         batch_size: arguments.batch_size.into(),
         patches: None,
+        world: together.world.as_ref(),
     };
     let reference = reference.measure(&folders, settings.needs_of_reference())?.whole;
-    let judge = Judge { arguments, settings, compute, extractor, reference };
+    let judge = Judge { arguments, settings, together: &together, compute, extractor, reference };
     let mut outcomes = Vec::new();
     for judged in &judged {
         outcomes.extend(judge.network(judged)?);
+    }
+    if !together.leads() {
+        together.leave()?; // the leader has all numbers
+        return Ok(0);
     }
     let results = json!({
         "features": judge.extractor.network.name(),
@@ -121,6 +134,7 @@ pub(super) fn run(arguments: &EvalArgs) -> Result<u8, TrainerError> {
         outcomes.iter().for_each(|outcome| print(outcome, judge.extractor.network.name()));
         println!("{}", page.display());
     }
+    together.leave()?;
     Ok(0)
 }
 
@@ -187,13 +201,18 @@ impl Judge<'_> {
             let subject = self.subject(judged, &request, precision, autoencoder.as_ref());
             let name = format!("{}-cfg-{cfg_scale}", judged.name);
             let mut measuring = self.begin(&name, &request, subject)?;
+            self.together.wait()?; // what is known is not written yet when another reads it
             if measuring.set.count() < request.count as u64 {
                 if network.is_none() {
                     network = Some(load(judged, &self.compute, precision)?);
                 }
                 if let Some(network) = &network {
-                    measuring = self.draw(&name, network, &request, first_stage.as_ref(), measuring)?;
+                    let drawn = Drawn { name: &name, network, request: &request, first_stage: first_stage.as_ref() };
+                    measuring = self.draw(&drawn, measuring)?;
                 }
+            }
+            if !self.together.leads() {
+                continue;
             }
             let set = measuring.finish()?;
             let (scores, notes) = scores(&set, &self.reference, &self.settings, self.compute.device)?;
@@ -291,15 +310,12 @@ impl Judge<'_> {
 
     /// What is known already, or nothing.
     fn begin(&self, name: &str, request: &Request, subject: Value) -> Result<Measuring<'_>, TrainerError> {
-        let needs = self.settings.needs();
         let device = self.compute.device;
-        let measure =
-            Measure { network: &*self.extractor.network, device, batch_size: self.arguments.batch_size.into() };
-        let fresh = Set::new(&self.extractor, needs, request.count as u64, device, subject.clone())?;
+        let fresh = self.nothing(request.count, subject.clone())?;
         let path = self.file(name, "safetensors");
         // The picture is written first, so that what goes on has one.
         if !path.exists() || !self.file(name, "png").exists() {
-            return Ok(Measuring::new(measure, fresh));
+            return Ok(Measuring::new(self.measure(), fresh));
         }
         let known = Set::load(&path, device)?;
         let mut differences = Vec::new();
@@ -320,27 +336,70 @@ impl Judge<'_> {
             );
             return Err(TrainerError::NotStatistics { path, problem });
         }
-        eprintln!("{name}: {} of {} samples are known already", known.count(), request.count);
-        Ok(Measuring::new(measure, known))
+        if self.together.leads() {
+            eprintln!("{name}: {} of {} samples are known already", known.count(), request.count);
+        }
+        Ok(Measuring::new(self.measure(), known))
     }
 
-    /// Draws what is missing, and saves what is known of it now and then.
-    fn draw<'a>(
-        &self,
-        name: &str,
-        network: &Network,
-        request: &Request,
-        first_stage: Option<&FirstStage>,
-        mut measuring: Measuring<'a>,
-    ) -> Result<Measuring<'a>, TrainerError> {
+    fn measure(&self) -> Measure<'_> {
+        let batch_size = self.arguments.batch_size.into();
+        Measure { network: &*self.extractor.network, device: self.compute.device, batch_size }
+    }
+
+    /// What is known of `count` samples before the first was drawn.
+    fn nothing(&self, count: usize, subject: Value) -> Result<Set, TrainerError> {
+        Set::new(&self.extractor, self.settings.needs(), count as u64, self.compute.device, subject)
+    }
+
+    /// Draws what is missing, and saves what is known of it now and then: of one process as it goes, of several after every round, in which each draws
+    /// neighbouring samples.
+    fn draw<'a>(&'a self, drawn: &Drawn, mut measuring: Measuring<'a>) -> Result<Measuring<'a>, TrainerError> {
         let _no_grad = tch::no_grad_guard();
+        let Some(world) = &self.together.world else {
+            let missing = measuring.set.count()..drawn.request.count as u64;
+            self.draw_some(drawn, missing, &mut measuring)?;
+            return Ok(measuring);
+        };
+        let (count, subject) = (drawn.request.count as u64, measuring.set.subject.clone());
+        let mut first = measuring.set.count();
+        while first < count {
+            let round = (drawn.request.batch_size * ROUND_BATCHES * world.size()) as u64;
+            let end = count.min(first + round);
+            // The leader draws at least what its picture shows.
+            let pictured = if first == 0 { (SHOWN as u64).min(end) } else { 0 };
+            let start_of = |rank: usize| match rank {
+                0 => first,
+                _ => (first + pictured).max(first + (end - first) * rank as u64 / world.size() as u64).min(end),
+            };
+            let share =
+                start_of(world.rank())..if world.rank() + 1 == world.size() { end } else { start_of(world.rank() + 1) };
+            if world.leads() {
+                self.draw_some(drawn, share, &mut measuring)?;
+                measuring.flush()?;
+                measuring = Measuring::new(self.measure(), measuring.set.gathered(world)?);
+                measuring.set.save(&self.file(drawn.name, "safetensors"))?;
+            } else {
+                let own = self.nothing(drawn.request.count, subject.clone())?.from_image(share.start);
+                let mut own = Measuring::new(self.measure(), own);
+                self.draw_some(drawn, share, &mut own)?;
+                own.finish()?.gathered(world)?;
+            }
+            first = end;
+        }
+        Ok(measuring)
+    }
+
+    /// Draws some neighbouring samples. A process that is alone saves what is known of all so far now and then.
+    fn draw_some(&self, drawn: &Drawn, samples: Range<u64>, measuring: &mut Measuring) -> Result<(), TrainerError> {
+        let Drawn { name, network, request, first_stage } = *drawn;
         let path = self.file(name, "safetensors");
-        let shown = SHOWN.min(request.count);
-        let first = measuring.set.count();
-        let indices: Vec<u64> = (first..request.count as u64).collect();
+        let shown = if samples.start == 0 { SHOWN.min(request.count) } else { 0 };
+        let indices: Vec<u64> = samples.collect();
         let mut pictures = Vec::new();
-        let mut progress = Progress::new("images", indices.len());
+        let mut progress = Progress::shown_if(self.together.leads(), "images", indices.len());
         let mut saved = Instant::now();
+        let alone = self.together.world.is_none();
         let observer = |done, all| {
             progress.update(done, all);
             ControlFlow::Continue(())
@@ -350,7 +409,7 @@ impl Judge<'_> {
                 Some(first_stage) => first_stage.decode(&batch)?,
                 None => batch,
             };
-            if first == 0 && pictures.len() < shown {
+            if pictures.len() < shown {
                 pictures.extend(images_of(&pixels)?);
                 if pictures.len() >= shown {
                     pictures.truncate(shown);
@@ -360,8 +419,8 @@ impl Judge<'_> {
             }
             measuring.push_samples(&pixels)?;
             let last = numbers.last().is_some_and(|number| number + 1 == request.count as u64);
-            let has_picture = first > 0 || pictures.len() >= shown;
-            if last || (has_picture && saved.elapsed() >= SAVE_EVERY) {
+            let has_picture = pictures.len() >= shown;
+            if alone && (last || (has_picture && saved.elapsed() >= SAVE_EVERY)) {
                 measuring.flush()?;
                 measuring.set.save(&path)?;
                 saved = Instant::now();
@@ -369,9 +428,16 @@ impl Judge<'_> {
             Ok(())
         });
         progress.finish();
-        result?;
-        Ok(measuring)
+        result
     }
+}
+
+/// What is drawn, and with what.
+struct Drawn<'a> {
+    name: &'a str,
+    network: &'a Network,
+    request: &'a Request,
+    first_stage: Option<&'a FirstStage>,
 }
 
 /// The network with its weights.

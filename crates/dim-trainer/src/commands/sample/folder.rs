@@ -18,34 +18,36 @@ pub(super) struct ImageFolder<'a> {
 }
 
 impl<'a> ImageFolder<'a> {
-    /// Creates the folder if need be, and makes sure that it can be written to.
+    /// Who leads creates the folder if need be, and makes sure that it can be written to, before others open it.
     ///
     /// # Errors
     /// [`TrainerError::Write`].
-    pub(super) fn open(path: &Path, drawing: &'a Drawing) -> Result<Self, TrainerError> {
-        files::create_folder(path)?;
-        files::remove_leftovers(path)?;
-        files::check_writable(&path.join("000000.png"))?;
+    pub(super) fn open(path: &Path, drawing: &'a Drawing, leads: bool) -> Result<Self, TrainerError> {
+        if leads {
+            files::create_folder(path)?;
+            files::remove_leftovers(path)?;
+            files::check_writable(&path.join("000000.png"))?;
+        }
         Ok(Self { path: path.to_owned(), drawing })
     }
 
-    /// Which of `images` are still to be drawn: those that are not there, and those whose file is damaged, which is told.
+    /// Which of `images` are still to be drawn: those that are not there, and those whose file is damaged, which is told if `tells`.
     ///
     /// # Errors
     /// [`TrainerError::OtherSamples`] if one is there that was drawn otherwise; [`TrainerError::Picture`] if it does not say how it
     /// was drawn.
-    pub(super) fn missing(&self, images: &[Of]) -> Result<Vec<u64>, TrainerError> {
+    pub(super) fn missing(&self, images: &[Of], tells: bool) -> Result<Vec<u64>, TrainerError> {
         let state = |image: &Of| Ok::<_, TrainerError>((image.index, self.state(image)?));
         let states: Vec<(u64, State)> = images.par_iter().map(state).collect::<Result<_, _>>()?;
         for (index, state) in &states {
-            if let State::Damaged(problem) = state {
+            if let (State::Damaged(problem), true) = (state, tells) {
                 eprintln!("warning: {problem}; image {index} is drawn again");
             }
         }
         let missing: Vec<u64> =
             states.iter().filter(|(_, state)| !matches!(state, State::Drawn)).map(|(index, _)| *index).collect();
         let there = images.len() - missing.len();
-        if there > 0 {
+        if there > 0 && tells {
             eprintln!("{} of {} are drawn already", counted(there, "image"), images.len());
         }
         Ok(missing)

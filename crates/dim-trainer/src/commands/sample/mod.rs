@@ -16,6 +16,7 @@ use tch::Tensor;
 pub(super) use self::request::set_steps;
 
 use self::folder::ImageFolder;
+use super::together::Together;
 use crate::cli::SampleArgs;
 use crate::config::{Autoencoder, Config};
 use crate::denoiser::Network;
@@ -43,8 +44,21 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
     let subject = find(&arguments)?;
     let decoder = decoder(&arguments, &subject.config)?;
     let request = request::request(&arguments, &subject)?;
-    let wanted = Wanted::of(&arguments, &request, decoder.is_none() && subject.config.autoencoder.is_some())?;
-    let compute = Compute::start(arguments.compute, subject.config.train.threads)?;
+    let train = &subject.config.train;
+    let together = Together::start("sample", &arguments, (arguments.compute, train.threads), &train.distributed)?;
+    if together.world.is_some() && !arguments.sequence_parallel && arguments.folder.is_none() {
+        return Err(TrainerError::Usage(format!(
+            "{} processes draw either a share each of the images of a folder, `--folder DIR`, or every image together, \
+             `--sequence-parallel`",
+            together.size()
+        )));
+    }
+    let latents_only = decoder.is_none() && subject.config.autoencoder.is_some();
+    let wanted = Wanted::of(&arguments, &request, latents_only)?;
+    if together.leads() {
+        wanted.check_writable()?;
+    }
+    let compute = together.compute;
     let precision = compute.precision(subject.config.train.precision)?;
     // What is wrong with files is told at once, before the samples are drawn, which may take long.
     let first_stage = decoder.map(|(path, section)| FirstStage::load(path, section, compute.device, precision));
@@ -76,21 +90,44 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
         precision: precision.name().to_owned(),
     };
     let images = describe(&request, &subject.classes);
-    let folder = wanted.folder.as_deref().map(|path| ImageFolder::open(path, &drawing)).transpose()?;
+    let open = || wanted.folder.as_deref().map(|path| ImageFolder::open(path, &drawing, together.leads())).transpose();
+    let folder = together.leader_first(open)?;
     let indices = match &folder {
-        Some(folder) => folder.missing(&images)?,
+        Some(folder) => folder.missing(&images, together.leads())?,
         None => images.iter().map(|image| image.index).collect(),
     };
+    together.wait()?; // what one draws may not be there yet when another looks what is missing
+    // Of whole batches, so that any number of processes draws the bits that one does.
+    let share = match arguments.sequence_parallel {
+        true => indices.clone(),
+        false => together.share(indices.chunks(request.batch_size.max(1))).concat(),
+    };
+    let keeps = together.leads() || !arguments.sequence_parallel;
 
     let mut drawn = Drawn::default();
-    if !indices.is_empty() {
-        let network = load(&arguments, &subject, &compute, precision)?;
-        let mut progress = Progress::new("images", indices.len());
+    if !share.is_empty() {
+        let mut network = load(&arguments, &subject, &compute, precision)?;
+        if let Some(world) = together.world.as_ref().filter(|_| arguments.sequence_parallel) {
+            network.split_sequence(world)?;
+        }
+        let mut progress = Progress::shown_if(together.leads(), "images", share.len());
+        let mut last = (0, Instant::now());
         let observer = |done, all| {
             progress.update(done, all);
+            if arguments.time_steps {
+                compute.wait();
+                // A batch also shows what it begins with.
+                if done > last.0 {
+                    drawn.step_seconds.push(last.1.elapsed().as_secs_f64());
+                }
+                last = (done, Instant::now());
+            }
             ControlFlow::Continue(())
         };
-        let result = sample_each(&network, &request, &indices, observer, |indices, batch| {
+        let result = sample_each(&network, &request, &share, observer, |indices, batch| {
+            if !keeps {
+                return Ok(());
+            }
             if wanted.latents.is_some() {
                 drawn.latents.push(batch.shallow_clone());
             }
@@ -113,25 +150,28 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
         progress.finish();
         result?;
     }
-
-    if let Some(path) = &wanted.latents {
-        save_latents(path, &Tensor::f_cat(&drawn.latents, 0)?, &request)?;
+    drawn.peak_memory_bytes = together.peak_memory()?;
+    together.wait()?; // the images of all are there
+    if together.leads() {
+        if let Some(path) = &wanted.latents {
+            save_latents(path, &Tensor::f_cat(&drawn.latents, 0)?, &request)?;
+        }
+        if let Some(path) = &wanted.picture {
+            let shown = images.iter().map(|image| match (drawn.images.remove(&image.index), &folder) {
+                (Some(image), _) => Ok(image),
+                (None, Some(folder)) => folder.read(image.index),
+                (None, None) => Err(TrainerError::Unsupported(format!("image {} was not drawn", image.index))),
+            });
+            let shown = shown.collect::<Result<Vec<_>, _>>()?;
+            let sample = &subject.config.sample;
+            let full_grid = arguments.count.is_none() && request.count == sample.rows * sample.columns;
+            let columns = if full_grid { sample.columns } else { square_columns(request.count) };
+            let texts = drawing.texts_of_grid(request.classes.as_deref(), request.count, columns);
+            files::write_bytes_atomically(path, &png_file::encode(&compose(&shown, columns)?, &texts)?)?;
+        }
+        report(&arguments, &wanted, &drawing, &drawn, [images.len(), indices.len(), together.size()], started);
     }
-    if let Some(path) = &wanted.picture {
-        let shown = images.iter().map(|image| match (drawn.images.remove(&image.index), &folder) {
-            (Some(image), _) => Ok(image),
-            (None, Some(folder)) => folder.read(image.index),
-            (None, None) => Err(TrainerError::Unsupported(format!("image {} was not drawn", image.index))),
-        });
-        let shown = shown.collect::<Result<Vec<_>, _>>()?;
-        let square = || square_columns(request.count);
-        let full_grid =
-            arguments.count.is_none() && request.count == subject.config.sample.rows * subject.config.sample.columns;
-        let columns = if full_grid { subject.config.sample.columns } else { square() };
-        let texts = drawing.texts_of_grid(request.classes.as_deref(), request.count, columns);
-        files::write_bytes_atomically(path, &png_file::encode(&compose(&shown, columns)?, &texts)?)?;
-    }
-    report(&arguments, &wanted, &drawing, [images.len(), indices.len()], started);
+    together.leave()?;
     Ok(0)
 }
 
@@ -145,7 +185,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// What the command line asks for, which must be writable.
+    /// What the command line asks for.
     fn of(arguments: &SampleArgs, request: &Request, latents_only: bool) -> Result<Self, TrainerError> {
         let picture = match (&arguments.out, &arguments.folder) {
             _ if latents_only => None,
@@ -159,10 +199,12 @@ impl Wanted {
                 request.count
             )));
         }
-        for path in picture.iter().chain(&arguments.latents) {
-            files::check_writable(path)?;
-        }
         Ok(Self { picture, folder: arguments.folder.clone(), latents: arguments.latents.clone() })
+    }
+
+    /// Makes sure that the files can be written.
+    fn check_writable(&self) -> Result<(), TrainerError> {
+        self.picture.iter().chain(&self.latents).try_for_each(|path| files::check_writable(path))
     }
 
     /// Whether latents alone will not do.
@@ -176,6 +218,10 @@ impl Wanted {
 struct Drawn {
     images: BTreeMap<u64, Image>,
     latents: Vec<Tensor>,
+    /// How long each step took, if that is asked for.
+    step_seconds: Vec<f64>,
+    /// Of the fullest GPU.
+    peak_memory_bytes: Option<i64>,
 }
 
 /// Index and class of every image.
@@ -202,25 +248,40 @@ fn load(
     let network = Network::unfilled(&subject.config, compute.device, precision)?;
     match &arguments.weights {
         Some(path) => snapshot::load(path, &network)?,
+        None if arguments.untrained => network.initialise(subject.config.train.seed)?,
         None => checkpoint::load_weights(&subject.path, network.parameters(), group(arguments))?,
     }
     Ok(network)
 }
 
 /// Says what was written, for people or for programs.
-fn report(arguments: &SampleArgs, wanted: &Wanted, drawing: &Drawing, [images, drawn]: [usize; 2], started: Instant) {
+fn report(
+    arguments: &SampleArgs,
+    wanted: &Wanted,
+    drawing: &Drawing,
+    drawn: &Drawn,
+    [images, new, processes]: [usize; 3],
+    started: Instant,
+) {
     let shown = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
     let (latents, folder, picture) = (shown(&wanted.latents), shown(&wanted.folder), shown(&wanted.picture));
     if arguments.json {
-        let result = serde_json::json!({
+        let mut result = serde_json::json!({
             "images": images,
-            "drawn": drawn,
+            "drawn": new,
+            "processes": processes,
             "picture": picture,
             "folder": folder,
             "latents": latents,
             "seconds": started.elapsed().as_secs_f64(),
             "parameters": drawing,
         });
+        if let Some(bytes) = drawn.peak_memory_bytes {
+            result["peak_memory_bytes"] = bytes.into();
+        }
+        if arguments.time_steps {
+            result["step_seconds"] = serde_json::json!(drawn.step_seconds);
+        }
         println!("{result}");
     } else {
         [latents, folder, picture].into_iter().flatten().for_each(|path| println!("{path}"));
@@ -262,12 +323,15 @@ fn save_latents(path: &Path, latents: &Tensor, request: &Request) -> Result<(), 
 
 /// What to sample from.
 fn find(arguments: &SampleArgs) -> Result<Snapshot, TrainerError> {
-    match (&arguments.weights, &arguments.run) {
-        (Some(path), _) => snapshot::describe(path, arguments.config.as_deref()),
-        (None, Some(path)) => {
+    match (&arguments.weights, &arguments.run, &arguments.config) {
+        (Some(path), _, config) => snapshot::describe(path, config.as_deref()),
+        (None, Some(path), _) => {
             snapshot::newest(&RunFolder::new(path), "train one, or sample from a file with `--weights`")
         }
-        (None, None) => Err(TrainerError::Usage("expected `--run DIR` or `--weights FILE`".to_owned())),
+        (None, None, Some(path)) if arguments.untrained => {
+            Ok(Snapshot { path: path.clone(), config: Config::load(path, &[])?, classes: Vec::new() })
+        }
+        _ => Err(TrainerError::Usage("expected `--run DIR` or `--weights FILE`".to_owned())),
     }
 }
 
