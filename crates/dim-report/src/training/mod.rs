@@ -7,6 +7,8 @@ mod parts;
 
 pub use page::page;
 
+use serde::{Deserialize, Serialize};
+
 /// A run of training, finished or not.
 #[derive(Clone, Debug, Default)]
 pub struct TrainingRun {
@@ -56,24 +58,25 @@ pub enum State {
     Finished,
 }
 
-/// What is known after some steps; means are over the steps since the line before.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// What is known after a step that is logged; means are over the steps since the line before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// Steps of the optimiser so far.
+    /// Optimiser steps taken.
     pub step: u64,
-    /// Images seen so far.
+    /// Images seen in training so far.
     pub images_seen: u64,
     /// Mean loss.
     pub loss: f64,
     /// Mean norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// Learning rate.
+    /// Learning rate of the last step.
     pub lr: f64,
     /// Training images a second.
     pub images_per_s: f64,
-    /// Seconds of training so far.
+    /// Time spent in training, earlier sessions of the run included.
     pub elapsed_s: f64,
-    /// The most bytes that tensors held on a GPU.
+    /// The most bytes that tensors held on a GPU since training began; of several, on the fullest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
 }
 

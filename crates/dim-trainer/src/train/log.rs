@@ -10,27 +10,7 @@ use crate::error::TrainerError;
 use crate::evaluation::Scores;
 use crate::files;
 
-/// What is known after a step that is logged; means are over the steps since the line before.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Optimiser steps taken.
-    pub step: u64,
-    /// Images seen in training so far.
-    pub images_seen: u64,
-    /// Mean loss.
-    pub loss: f64,
-    /// Mean norm of the gradient before clipping.
-    pub grad_norm: f64,
-    /// Learning rate of the last step.
-    pub lr: f64,
-    /// Training images a second.
-    pub images_per_s: f64,
-    /// Time spent in training, earlier sessions of the run included.
-    pub elapsed_s: f64,
-    /// The most bytes that tensors held on a GPU since training began; of several, on the fullest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub peak_memory_bytes: Option<u64>,
-}
+pub use dim_report::training::LogLine as Record;
 
 /// How good the samples of the moving average were: a line of its own in the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use dim_report::machine::minute;
-use dim_report::training::{Evaluated, LogLine, Picture, Session, State, StoredFile, TrainingRun};
+use dim_report::training::{Evaluated, Picture, Session, State, StoredFile, TrainingRun};
 
 use super::description::{Description, describe};
 use crate::error::TrainerError;
@@ -13,7 +13,7 @@ use crate::files;
 use crate::format::{counted, thousands};
 use crate::run_folder::RunFolder;
 use crate::train::sessions::{self, Begun, EndReason, SessionLine};
-use crate::train::{JsonLog, Record, checkpoint};
+use crate::train::{JsonLog, checkpoint};
 
 /// Pictures on the page of one run: each is some tens of kilobytes.
 const PICTURES: usize = 12;
@@ -71,7 +71,7 @@ pub(super) fn read(run: &RunFolder, name: String) -> Result<TrainingRun, Trainer
         last_written: written.map_or_else(|_| "not known".to_owned(), minute),
         notes,
         evaluations: evaluations.iter().map(evaluated).collect(),
-        log: records.iter().map(line).collect(),
+        log: records,
         pictures_in_all: pictures.len(),
         pictures: evenly(&pictures, PICTURES).into_iter().map(picture).collect::<Result<_, _>>()?,
         sessions: sessions.iter().filter_map(begun).collect(),
@@ -80,11 +80,6 @@ pub(super) fn read(run: &RunFolder, name: String) -> Result<TrainingRun, Trainer
         config: text,
         files: stored(run)?,
     })
-}
-
-fn line(record: &Record) -> LogLine {
-    let Record { step, images_seen, loss, grad_norm, lr, images_per_s, elapsed_s, peak_memory_bytes } = *record;
-    LogLine { step, images_seen, loss, grad_norm, lr, images_per_s, elapsed_s, peak_memory_bytes }
 }
 
 fn evaluated(found: &crate::train::Evaluated) -> Evaluated {
