@@ -105,9 +105,9 @@ intrusive_ptr<c10d::Backend> nccl(const StorePtr& store, int rank, int size, mil
     return made<c10d::Backend>([&](void* self) { construct(self, store, rank, size, options); });
 }
 
-/// Turns off c10d's flight recorder, which keeps the last two thousand operations for PyTorch's debugging tools: it is one
-/// for all groups of a process, and groups that several threads use at once, as tests do, write into it without a lock.
-/// Who sets the variable has it nevertheless.
+/// Turns off c10d's flight recorder, which keeps the last two thousand operations for PyTorch's debugging tools: it is
+/// one for all groups of a process, and groups that several threads use at once, as tests do, write into it without a
+/// lock. Who sets the variable has it nevertheless.
 void without_flight_recorder() {
     [[maybe_unused]] static const bool once = [] {
         c10::utils::set_env("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/false);

@@ -68,7 +68,7 @@ impl Folders<'_> {
         });
         let set = |needs, subject| {
             let set = Set::new(self.extractor, needs, paths.len() as u64, self.device, subject)?;
-            Ok::<_, TrainerError>(set.from_image(share.start as u64))
+            Ok::<_, TrainerError>(set.starting_at(share.start as u64))
         };
         let mut whole = Measuring::new(measure, set(needs, subject.clone())?);
         let mut patches = Measuring::new(measure, set(Needs::default(), subject)?);

@@ -154,7 +154,7 @@ impl Set {
 
     /// The same of images from number `start` on, those before being another process's.
     #[must_use]
-    pub(crate) fn from_image(self, start: u64) -> Self {
+    pub(crate) fn starting_at(self, start: u64) -> Self {
         Self { start, ..self }
     }
 
@@ -476,7 +476,7 @@ mod tests {
             let timeouts = Timeouts { start: patience, operation: patience };
             let world = World::join(&place, Device::Cpu, "same", timeouts).unwrap();
             let (first, count) = shares[rank];
-            let mut own = empty().from_image(first as u64);
+            let mut own = empty().starting_at(first as u64);
             if count > 0 {
                 own.add(&seen(first, count), &vec![[8, 6]; count as usize]).unwrap();
             }

@@ -10,7 +10,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use dim_torch::{TorchError, distributed::World};
 use tch::{Device, Kind, Tensor};
@@ -29,8 +29,8 @@ use plan::{Axis, Plan};
 /// The processes over which a network's sequences are split.
 pub(super) struct SequenceParallel {
     world: World,
-    /// For the grid seen last.
-    plan: Mutex<Option<Arc<Plan>>>,
+    /// For the grid seen last. A forward pass holds it to its end: all processes must run the same one anyway.
+    plan: Mutex<Option<Plan>>,
 }
 
 impl SequenceParallel {
@@ -38,15 +38,18 @@ impl SequenceParallel {
         Self { world, plan: Mutex::new(None) }
     }
 
-    fn plan(&self, grid: Grid, config: &DimConfig, device: Device) -> Result<Arc<Plan>, ModelError> {
-        // A poisoned lock only means that another thread panicked here; what it left is old or whole.
-        let mut last = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plan) = last.as_ref().filter(|plan| plan.grid == grid) {
-            return Ok(Arc::clone(plan));
-        }
-        let plan = Arc::new(Plan::new(grid, config, (self.world.rank(), self.world.size()), device)?);
-        *last = Some(Arc::clone(&plan));
-        Ok(plan)
+    /// The plan for `grid`: that of the `last` one if it is the same.
+    fn plan<'a>(
+        &self,
+        last: &'a mut Option<Plan>,
+        grid: Grid,
+        config: &DimConfig,
+        device: Device,
+    ) -> Result<&'a Plan, ModelError> {
+        Ok(match last.take().filter(|plan| plan.grid == grid) {
+            Some(plan) => last.insert(plan),
+            None => last.insert(Plan::new(grid, config, (self.world.rank(), self.world.size()), device)?),
+        })
     }
 }
 
@@ -63,11 +66,13 @@ impl Dim {
         let grid = grid_of_input(x, self.config.in_channels, self.config.patch_size)?;
         check_times(&time.token, x)?;
         let class = labels(class, Some(self.config.null_label()), x)?;
-        let (world, plan) = (&parallel.world, parallel.plan(grid, &self.config, x.device())?);
+        // A poisoned lock only means that another thread panicked here; what it left is old or whole.
+        let mut last = parallel.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let (world, plan) = (&parallel.world, parallel.plan(&mut last, grid, &self.config, x.device())?);
 
         let condition = self.conditioning.forward(time, &class)?;
-        let sequence = self.strip_of(&plan, x, time, &condition)?;
-        let stream = self.run_blocks_in_strips(world, &plan, sequence, &condition.modulation, options)?;
+        let sequence = self.strip_of(plan, x, time, &condition)?;
+        let stream = self.run_blocks_in_strips(world, plan, sequence, &condition.modulation, options)?;
 
         let (_, columns) = grid.sizes();
         let own = size(plan.rows_of_image(plan.rank).len());

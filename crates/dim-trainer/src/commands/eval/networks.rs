@@ -380,7 +380,7 @@ impl Judge<'_> {
                 measuring = Measuring::new(self.measure(), measuring.set.gathered(world)?);
                 measuring.set.save(&self.file(drawn.name, "safetensors"))?;
             } else {
-                let own = self.nothing(drawn.request.count, subject.clone())?.from_image(share.start);
+                let own = self.nothing(drawn.request.count, subject.clone())?.starting_at(share.start);
                 let mut own = Measuring::new(self.measure(), own);
                 self.draw_some(drawn, share, &mut own)?;
                 own.finish()?.gathered(world)?;
