@@ -20,6 +20,8 @@ use crate::files;
 
 /// What a part says of itself.
 const KIND: &str = "dim-checkpoint-part";
+/// The order of the parameters in the flat buffer that parts are slices of: 2 since the tables of a DiM's modulations stand together.
+const LAYOUT: &str = "2";
 /// The last part of their names.
 const EXTENSION: &str = "shard";
 
@@ -62,6 +64,10 @@ impl Parts {
     /// What the checkpoint's metadata say of its parts; `None` for a checkpoint in one file.
     pub(super) fn of(metadata: &Metadata) -> Result<Option<Self>, String> {
         let Some(token) = metadata.get("parts_token") else { return Ok(None) };
+        let layout = metadata.get("parts_layout").map_or("1", String::as_str);
+        if layout != LAYOUT {
+            return Err(format!("its parts are of layout {layout}, expected {LAYOUT}"));
+        }
         let number = |key: &str| {
             let value = metadata.get(key).and_then(|value| value.parse::<i64>().ok()).filter(|&value| value > 0);
             value.ok_or_else(|| format!("its `{key}` is no positive number"))
@@ -73,6 +79,7 @@ impl Parts {
     /// Adds what [`Parts::of`] reads.
     pub(super) fn describe(&self, metadata: &mut Metadata) {
         metadata.insert("parts_token".to_owned(), self.token.clone());
+        metadata.insert("parts_layout".to_owned(), LAYOUT.to_owned());
         metadata.insert("parts".to_owned(), self.count.to_string());
         metadata.insert("part_elements".to_owned(), self.elements.to_string());
     }
