@@ -1,4 +1,4 @@
-//! The selective scan by itself, forwards and backwards along a sequence, without libtorch: `cargo run -p dim-kernels --example scan`.
+//! The selective scan by itself, forwards and backwards along a sequence, without libtorch: `cargo run --release -p dim-kernels --example scan`.
 
 use std::error::Error;
 
