@@ -14,6 +14,12 @@ impl Specs {
         self.0.push(ParameterSpec::new(name, &shape));
     }
 
+    /// A parameter whose gradient comes late.
+    pub(crate) fn push_late(&mut self, name: &str, shape: &[usize]) {
+        let shape: Vec<i64> = shape.iter().map(|&length| size(length)).collect();
+        self.0.push(ParameterSpec::new(name, &shape).with_late_gradient());
+    }
+
     /// Weight `[outputs, inputs]` and bias `[outputs]`.
     pub(crate) fn push_linear(&mut self, name: &str, outputs: usize, inputs: usize) {
         self.push(&format!("{name}.weight"), &[outputs, inputs]);

@@ -25,12 +25,23 @@ pub struct ParameterSpec {
     pub name: String,
     /// Sizes, outermost first.
     pub shape: Vec<i64>,
+    /// Whether its gradient is among the last that a backward pass computes although it belongs to a layer that is not among the first.
+    ///
+    /// Such parameters stand together at the end of the flat buffer, so that neighbours' gradients, which travel with theirs, need not wait.
+    pub late: bool,
 }
 
 impl ParameterSpec {
     /// A parameter called `name` of this shape.
     pub fn new(name: impl Into<String>, shape: &[i64]) -> Self {
-        Self { name: name.into(), shape: shape.to_vec() }
+        Self { name: name.into(), shape: shape.to_vec(), late: false }
+    }
+
+    /// The same, of a parameter whose gradient comes late.
+    #[must_use]
+    pub fn with_late_gradient(mut self) -> Self {
+        self.late = true;
+        self
     }
 
     /// Number of elements.
@@ -102,8 +113,8 @@ impl Parameters {
         let padded = Tensor::f_zeros([(length + unit - 1) / unit * unit], (Kind::Float, device))?;
         let mut parameters = Self::from_flat(specs, padded.f_narrow(0, 0, length)?)?;
         let gradients = flat_gradients.then(|| padded.f_zeros_like()).transpose()?;
-        let mut offset = 0;
-        for (spec, view) in parameters.specs.iter().zip(&mut parameters.views) {
+        let offsets = offsets(specs);
+        for ((spec, offset), view) in parameters.specs.iter().zip(offsets).zip(&mut parameters.views) {
             let leaf = view.detach().set_requires_grad(true);
             if let Some(gradients) = &gradients {
                 let gradient = slice(gradients, offset, spec)?;
@@ -111,7 +122,6 @@ impl Parameters {
                 ffi::check(unsafe { ffi::dim_set_gradient(leaf.as_ptr(), gradient.as_ptr()) })?;
             }
             *view = leaf;
-            offset += aligned(spec.elements());
         }
         (parameters.padded, parameters.gradients, parameters.trained) = (padded, gradients, true);
         Ok(parameters)
@@ -226,14 +236,9 @@ impl Parameters {
         self.trained
     }
 
-    /// Where each parameter begins in the flat buffer, in order.
+    /// Where each parameter begins in the flat buffer.
     pub(crate) fn offsets(&self) -> Vec<i64> {
-        let mut next = 0;
-        let offset = |spec: &ParameterSpec| {
-            next += aligned(spec.elements());
-            next - aligned(spec.elements())
-        };
-        self.specs.iter().map(offset).collect()
+        offsets(&self.specs)
     }
 
     /// Says that the values were written by something that libtorch does not count.
@@ -268,13 +273,19 @@ fn slice(flat: &Tensor, offset: i64, spec: &ParameterSpec) -> Result<Tensor, Tor
     Ok(flat.f_narrow(0, offset, spec.elements())?.f_view(spec.shape.as_slice())?)
 }
 
-/// Every parameter's part of a flat buffer, in order.
+/// Where each parameter begins: one behind the other, those whose gradients come late behind all others.
+fn offsets(specs: &[ParameterSpec]) -> Vec<i64> {
+    let (mut offsets, mut next) = (vec![0; specs.len()], 0);
+    for late in [false, true] {
+        for (offset, spec) in offsets.iter_mut().zip(specs).filter(|(_, spec)| spec.late == late) {
+            *offset = next;
+            next += aligned(spec.elements());
+        }
+    }
+    offsets
+}
+
+/// Every parameter's part of a flat buffer.
 fn views(flat: &Tensor, specs: &[ParameterSpec]) -> Result<Vec<Tensor>, TorchError> {
-    let mut offset = 0;
-    let view = |spec: &ParameterSpec| {
-        let view = slice(flat, offset, spec);
-        offset += aligned(spec.elements());
-        view
-    };
-    specs.iter().map(view).collect()
+    specs.iter().zip(offsets(specs)).map(|(spec, offset)| slice(flat, offset, spec)).collect()
 }

@@ -114,7 +114,9 @@ const EXAMPLES: i64 = 12;
 fn specs() -> Vec<ParameterSpec> {
     let shapes: [(&str, &[i64]); 5] =
         [("last", &[7, 30]), ("unused", &[3]), ("shared", &[7, 7]), ("scale", &[1]), ("first", &[5, 7])];
-    shapes.iter().map(|(name, shape)| ParameterSpec::new(*name, shape)).collect()
+    let mut specs: Vec<_> = shapes.iter().map(|(name, shape)| ParameterSpec::new(*name, shape)).collect();
+    specs[1].late = true; // behind all others in the buffer
+    specs
 }
 
 fn start(parameters: &Parameters) {

@@ -5,7 +5,8 @@ use dim_torch::{AdamW, AdamWConfig, ParameterSpec, Parameters, TorchError};
 use tch::{Device, Kind, Tensor, no_grad};
 
 fn specs() -> Vec<ParameterSpec> {
-    vec![ParameterSpec::new("weight", &[3, 5]), ParameterSpec::new("bias", &[7]), ParameterSpec::new("scale", &[])]
+    let late = ParameterSpec::new("weight", &[3, 5]).with_late_gradient();
+    vec![late, ParameterSpec::new("bias", &[7]), ParameterSpec::new("scale", &[])]
 }
 
 fn fill(parameters: &Parameters) {

@@ -1,5 +1,4 @@
-//! The parameters of a DiM: names and shapes, in the order of the authors' state dictionary but for the tables that all blocks' modulations are
-//! made of at once: their gradients come last, and gradients that travel while others are computed travel with their neighbours.
+//! The parameters of a DiM: names and shapes, in the order of the authors' state dictionary.
 
 use dim_torch::ParameterSpec;
 
@@ -26,9 +25,6 @@ pub(super) fn parameter_specs(config: &DimConfig) -> Vec<ParameterSpec> {
     specs.push_linear("time_embed.linear_2", d, d);
     specs.push("class_embed.modulation", &[labels, d]);
     specs.push_linear("modulation", 3 * d, d);
-    for block in 0..config.depth {
-        specs.push(&format!("blocks.{block}.modulation_table"), &[3, d]);
-    }
     specs.push("class_embed.token", &[labels, d]);
     specs.push("separator_tokens", &[SEPARATORS, d]);
     if config.padding != Padding::None {
@@ -48,6 +44,8 @@ pub(super) fn parameter_specs(config: &DimConfig) -> Vec<ParameterSpec> {
 fn push_block(config: &DimConfig, specs: &mut Specs, block: usize) {
     let (d, e, n, r) = (config.d_model, config.d_inner(), config.d_state, config.dt_rank());
     let prefix = format!("blocks.{block}");
+    // All tables are added to what they modify at once.
+    specs.push_late(&format!("{prefix}.modulation_table"), &[3, d]);
     specs.push(&format!("{prefix}.norm.weight"), &[d]);
     let mamba = |name: &str| format!("{prefix}.mamba.{name}");
     specs.push(&mamba("a_log"), &[e, n]);
