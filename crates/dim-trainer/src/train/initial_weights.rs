@@ -73,7 +73,7 @@ fn with_own_classes(tensors: &mut [(String, Tensor)], network: &Network, seed: u
         let table = parameters.get(name)?.detach().copy();
         if let Some(null) = config.null_class() {
             let last = tensor.f_narrow(0, tensor.size()[0] - 1, 1)?;
-            let _ = table.f_narrow(0, null as i64, 1)?.f_copy_(&last)?;
+            table.f_narrow(0, null as i64, 1)?.f_copy_(&last)?;
         }
         *tensor = table;
     }
