@@ -9,6 +9,7 @@
 # -p dim-trainer --` by default, `./run dim-trainer` in a bundle. BATCH (64) is the images of a card, LINES (12) how many records of five
 # steps are measured after three to warm up, MODEL (dim_h_2) and DEVICE (auto) are for trying the script out.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 
 out=$(realpath -m "${1:?name the file for the results}")
 cards=${2:-2}
@@ -57,21 +58,12 @@ checkpoint_every_images = 100_000_000
 log_every_steps = 5
 TOML
 
-# Ends a process and all that it started: torchrun's processes have sessions of their own.
-kill_tree() {
-    local child
-    for child in $(pgrep -P "$1"); do kill_tree "$child"; done
-    kill -KILL "$1" 2>/dev/null || true
-}
-
 # measure NAME PROCESSES SETTING…: trains until enough was logged, then ends the processes without saving anything.
 measure() {
-    local name=$1 processes=$2 run=$work/$1 setting launcher=() settings=()
+    local name=$1 processes=$2 run=$work/$1 setting launcher settings=()
     shift 2
     for setting in "$@"; do settings+=(--set "$setting"); done
-    if ((processes > 1)); then
-        launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node="$processes" --no-python --)
-    fi
+    launcher_of "$processes"
     echo "── $name: $processes processes ${settings[*]}" >&2
     "${launcher[@]}" "${trainer[@]}" train --config "$work/config.toml" --run "$run" --device "$device" \
         --trace "$work/$name.trace.json" --set "train.batch_size=$((batch * processes))" "${settings[@]}" >"$work/$name.txt" 2>&1 &

@@ -9,6 +9,7 @@
 # default, `./run dim-trainer` in a bundle. STEPS (6) is how many steps are drawn, the first of which is not counted; SIZES ("2048 4096") are the sides
 # in pixels; MODEL (dim_h_2_512) and DEVICE (auto) are for trying the script out; LIMIT (120) is how many seconds a run may take.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 
 out=$(realpath -m "${1:?name the file for the results}")
 cards=${2:-2}
@@ -51,19 +52,10 @@ precision = "$precision"
 TOML
 done
 
-# Ends a process and all that it started: torchrun's processes have sessions of their own.
-kill_tree() {
-    local child
-    for child in $(pgrep -P "$1"); do kill_tree "$child"; done
-    kill -KILL "$1" 2>/dev/null || true
-}
-
 # draw NAME PROCESSES SIZE PRECISION: draws one latent into NAME.safetensors, and appends what it took to the results.
 draw() {
-    local name=$1 processes=$2 size=$3 precision=$4 launcher=()
-    if ((processes > 1)); then
-        launcher=(python3 -m torch.distributed.run --standalone --nproc-per-node="$processes" --no-python --)
-    fi
+    local name=$1 processes=$2 size=$3 precision=$4 launcher
+    launcher_of "$processes"
     echo "── $name: $size px, $precision, $processes processes" >&2
     "${launcher[@]}" "${trainer[@]}" sample --untrained --config "$work/$precision.toml" --device "$device" --size "${size}x$size" \
         --class 7 --count 1 --batch-size 1 --sampler ddim --steps "$steps" --cfg-scale 1 --sequence-parallel \

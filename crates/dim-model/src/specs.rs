@@ -10,14 +10,12 @@ pub(crate) struct Specs(pub(crate) Vec<ParameterSpec>);
 
 impl Specs {
     pub(crate) fn push(&mut self, name: &str, shape: &[usize]) {
-        let shape: Vec<i64> = shape.iter().map(|&length| size(length)).collect();
-        self.0.push(ParameterSpec::new(name, &shape));
+        self.0.push(spec(name, shape));
     }
 
     /// A parameter whose gradient comes late.
     pub(crate) fn push_late(&mut self, name: &str, shape: &[usize]) {
-        let shape: Vec<i64> = shape.iter().map(|&length| size(length)).collect();
-        self.0.push(ParameterSpec::new(name, &shape).with_late_gradient());
+        self.0.push(spec(name, shape).with_late_gradient());
     }
 
     /// Weight `[outputs, inputs]` and bias `[outputs]`.
@@ -31,4 +29,9 @@ impl Specs {
         self.push(&format!("{name}.weight"), &[width]);
         self.push(&format!("{name}.bias"), &[width]);
     }
+}
+
+fn spec(name: &str, shape: &[usize]) -> ParameterSpec {
+    let shape: Vec<i64> = shape.iter().map(|&length| size(length)).collect();
+    ParameterSpec::new(name, &shape)
 }

@@ -4,6 +4,16 @@
 use dim_torch::{AdamW, AdamWConfig, ParameterSpec, Parameters, TorchError};
 use tch::{Device, Kind, Tensor, no_grad};
 
+const CONFIG: AdamWConfig = AdamWConfig {
+    beta1: 0.9,
+    beta2: 0.99,
+    eps: 1e-8,
+    weight_decay: 0.03,
+    clip_norm: None,
+    ema_decay: 0.9,
+    ema_warmup: false,
+};
+
 fn specs() -> Vec<ParameterSpec> {
     let late = ParameterSpec::new("weight", &[3, 5]).with_late_gradient();
     vec![late, ParameterSpec::new("bias", &[7]), ParameterSpec::new("scale", &[])]
@@ -50,15 +60,7 @@ fn average_that_warms_up_begins_with_smaller_decays() {
 }
 
 fn follows_the_definition(ema_warmup: bool) {
-    let config = AdamWConfig {
-        beta1: 0.9,
-        beta2: 0.99,
-        eps: 1e-8,
-        weight_decay: 0.03,
-        clip_norm: Some(1.5),
-        ema_decay: 0.35,
-        ema_warmup,
-    };
+    let config = AdamWConfig { clip_norm: Some(1.5), ema_decay: 0.35, ema_warmup, ..CONFIG };
     let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
     fill(&parameters);
     let mut optimizer = AdamW::new(config, &parameters);
@@ -132,16 +134,7 @@ fn bf16_copy_follows_the_weights_whoever_writes_them() {
     assert_fresh("after a write to the flat buffer");
     let _ = parameters.values().narrow(0, 0, 4).fill_(0.73);
     assert_fresh("after a write to a part of it");
-    let config = AdamWConfig {
-        beta1: 0.9,
-        beta2: 0.99,
-        eps: 1e-8,
-        weight_decay: 0.03,
-        clip_norm: None,
-        ema_decay: 0.9,
-        ema_warmup: false,
-    };
-    let mut optimizer = AdamW::new(config, &parameters);
+    let mut optimizer = AdamW::new(CONFIG, &parameters);
     let average = Parameters::from_flat(&specs(), optimizer.ema.shallow_clone()).unwrap().with_bf16_copy();
     let before = average.weight("bias").unwrap().computed(Kind::BFloat16).unwrap().copy();
     let held = parameters.weight("bias").unwrap().computed(Kind::BFloat16).unwrap();
@@ -159,16 +152,7 @@ fn bf16_copy_follows_the_weights_whoever_writes_them() {
 fn a_step_between_forward_and_backward_is_noticed() {
     let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
     fill(&parameters);
-    let config = AdamWConfig {
-        beta1: 0.9,
-        beta2: 0.99,
-        eps: 1e-8,
-        weight_decay: 0.03,
-        clip_norm: None,
-        ema_decay: 0.9,
-        ema_warmup: false,
-    };
-    let mut optimizer = AdamW::new(config, &parameters);
+    let mut optimizer = AdamW::new(CONFIG, &parameters);
     let weight = parameters.get("weight").unwrap();
     let product = (&weight * &weight).sum(Kind::Float);
     let _ = optimizer.step(&parameters, 1e-2).unwrap();
@@ -178,15 +162,7 @@ fn a_step_between_forward_and_backward_is_noticed() {
 
 #[test]
 fn clipping_leaves_the_gradients_and_a_norm_that_is_no_number_shows() {
-    let config = AdamWConfig {
-        beta1: 0.9,
-        beta2: 0.99,
-        eps: 1e-8,
-        weight_decay: 0.03,
-        clip_norm: Some(1.0),
-        ema_decay: 0.9,
-        ema_warmup: false,
-    };
+    let config = AdamWConfig { clip_norm: Some(1.0), ..CONFIG };
     let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
     let mut optimizer = AdamW::new(config, &parameters);
     let _ = parameters.gradients().unwrap().fill_(3.0);
