@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use dim_bench::{Numbers, Timing, copy_bytes_per_s};
 use dim_kernels::{
     Queue, TensorView, TensorViewMut,
-    norm_modulate::{self, Branch, Norm, NormModulate, NormModulateGradients, NormModulateOutputs},
+    norm_modulate::{self, Branch, Kept, Norm, NormModulate, NormModulateGradients, NormModulateOutputs},
 };
 use tch::{Device, Kind, Tensor};
 
@@ -25,13 +25,15 @@ struct Buffers {
     weight: Numbers,
     r: Numbers,
     out: Numbers,
+    /// `[batch, token, 2]`.
+    statistics: Numbers,
     grad_modulation: Numbers,
     grad_weight: Numbers,
 }
 
 impl Buffers {
     fn new(shape: [usize; 3]) -> Self {
-        let [batch, _, channel] = shape;
+        let [batch, token, channel] = shape;
         let size = shape.iter().product();
         Self {
             shape,
@@ -42,14 +44,15 @@ impl Buffers {
             weight: Numbers::random(channel, 5),
             r: Numbers::zeros(size),
             out: Numbers::zeros(size),
+            statistics: Numbers::random(batch * token * 2, 5),
             grad_modulation: Numbers::zeros(3 * batch * channel),
             grad_weight: Numbers::zeros(channel),
         }
     }
 
     fn run(&mut self, backward: bool) {
-        let [batch, _, channel] = self.shape;
-        let row = [batch, channel];
+        let [batch, token, channel] = self.shape;
+        let (row, of_token) = ([batch, channel], [batch, token, 2]);
         let mut modulation =
             self.modulation.chunks_exact(batch * channel).map(|values| TensorView::from_slice(values, &row).unwrap());
         let y = TensorView::from_slice(&self.y, &self.shape).unwrap();
@@ -79,9 +82,18 @@ impl Buffers {
                 shift: rows.next(),
             };
             let grad_out = TensorView::from_slice(&self.grad_out, &self.shape).unwrap();
-            norm_modulate::backward(&Queue::Cpu, &op, &x, Some(&grad_out), Some(&y), gradients).unwrap();
+            let statistics = Some(TensorView::from_slice(&self.statistics, &of_token).unwrap());
+            norm_modulate::backward(&Queue::Cpu, &op, &Kept { r: x, statistics }, Some(&grad_out), Some(&y), gradients)
+                .unwrap();
         } else {
-            norm_modulate::forward(&Queue::Cpu, &op, &x, NormModulateOutputs { r: Some(r), out: Some(out) }).unwrap();
+            let statistics = Some(TensorViewMut::from_slice(&mut self.statistics, &of_token).unwrap());
+            norm_modulate::forward(
+                &Queue::Cpu,
+                &op,
+                &x,
+                NormModulateOutputs { r: Some(r), out: Some(out), statistics },
+            )
+            .unwrap();
         }
     }
 }

@@ -5,6 +5,13 @@
 
 namespace norm_modulate {
 
+__device__ inline void store_statistics(const NormModulateForward& params, int batch, int token, float mean,
+                                        float rstd) {
+    float* to =
+        row_of<float>(params.statistics, params.statistics_batch_stride, params.statistics_token_stride, batch, token);
+    if (to && threadIdx.x == 0) to[0] = mean, to[1] = rstd;
+}
+
 /// For rows in packs, one a thread.
 template <typename T>
 __device__ void forward_packs(const NormModulateForward& params) {
@@ -53,6 +60,7 @@ __device__ void forward_packs(const NormModulateForward& params) {
             sum(squares);
         }
         const float rstd = p.norm == kNone ? 1.0f : rsqrtf(squares[0] * per_channel + p.eps);
+        store_statistics(params, at.batch, token, mean[0], rstd);
         float out[kWidth];
 #pragma unroll
         for (int i = 0; i < kWidth; ++i) out[i] = (r[i] - mean[0]) * rstd * vectors.factor[i] + vectors.summand[i];
@@ -94,6 +102,7 @@ __device__ void forward_any(const NormModulateForward& params) {
             sum(rstd);
         }
         rstd[0] = p.norm == kNone ? 1.0f : rsqrtf(rstd[0] / channels + p.eps);
+        store_statistics(params, at.batch, token, mean[0], rstd[0]);
         T* to = row_of<T>(params.out, params.out_batch_stride, params.out_token_stride, at.batch, token);
         for (int c = threadIdx.x; c < channels; c += blockDim.x) {
             const Modulation modulation = vectors.modulation_of(c);

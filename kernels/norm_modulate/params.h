@@ -47,12 +47,17 @@ typedef struct NormModulateForward {
     float* r;
     /// `[B, L, D]`, or null.
     void* out;
+    /// Of each token of the stream with `y` added, the mean that the norm takes off and the inverse of what it divides
+    /// by, `[B, L, 2]`, or null.
+    float* statistics;
     int64_t x_batch_stride;
     int64_t x_token_stride;
     int64_t r_batch_stride;
     int64_t r_token_stride;
     int64_t out_batch_stride;
     int64_t out_token_stride;
+    int64_t statistics_batch_stride;
+    int64_t statistics_token_stride;
     /// 1 if `x` is f32.
     uint32_t x_is_f32;
 } NormModulateForward;
@@ -63,6 +68,8 @@ typedef struct NormModulateBackward {
     /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it. It,
     /// its gradient and that of `x` are f32 or of the activations' dtype.
     const void* r;
+    /// As forward wrote them; null where there is no norm or no `grad_out`.
+    const float* statistics;
     /// Gradient of the output, `[B, L, D]`, or null for zeros.
     const void* grad_out;
     /// Gradient of the stream from those who read it later, `[B, L, D]`, or null for zeros.
@@ -76,6 +83,8 @@ typedef struct NormModulateBackward {
     float* partials;
     int64_t r_batch_stride;
     int64_t r_token_stride;
+    int64_t statistics_batch_stride;
+    int64_t statistics_token_stride;
     int64_t grad_out_batch_stride;
     int64_t grad_out_token_stride;
     int64_t grad_r_batch_stride;

@@ -3,7 +3,7 @@
 use dim_bench::cuda::{Case, Work, assert_near, device_tensor, patterned, published, values};
 use dim_kernels::gpu::{DeviceTensor, Gpu};
 use dim_kernels::norm_modulate::{
-    self, Branch, Norm, NormModulate, NormModulateGradients, NormModulateOutputs, reference,
+    self, Branch, Kept, Norm, NormModulate, NormModulateGradients, NormModulateOutputs, reference,
 };
 use dim_kernels::{DType, KernelError, Queue};
 
@@ -49,8 +49,8 @@ impl Sizes {
         ]
     }
 
-    /// The stream and its norm, or the gradients by the stream and by what is added to it; then those by gate, weight, scale
-    /// and shift.
+    /// The stream and its norm, or the gradients by the stream and by what is added to it; those by gate, weight, scale and
+    /// shift; then the norm's statistics.
     fn outputs(self, gpu: &Gpu) -> Result<Vec<DeviceTensor>, KernelError> {
         let Self { batch, token, channel } = self;
         let row = |gpu: &Gpu| gpu.zeros(DType::F32, &[batch, channel]);
@@ -61,6 +61,7 @@ impl Sizes {
             gpu.zeros(DType::F32, &[channel])?,
             row(gpu)?,
             row(gpu)?,
+            gpu.zeros(DType::F32, &[batch, token, 2])?,
         ])
     }
 }
@@ -75,7 +76,9 @@ struct Modulation {
 impl Modulation {
     fn run(&mut self, queue: &Queue, backward: bool) -> Result<(), KernelError> {
         let Self { of, inputs, outputs } = self;
-        let [stream, other, gate, weight, scale, shift] = &mut outputs[..] else { unreachable!("six outputs") };
+        let [stream, other, gate, weight, scale, shift, statistics] = &mut outputs[..] else {
+            unreachable!("seven outputs")
+        };
         let op = NormModulate {
             branch: Some(Branch { y: inputs[1].view()?, gate: Some(inputs[2].view()?), gate_offset: of.gate_offset }),
             norm: of.norm,
@@ -85,7 +88,11 @@ impl Modulation {
             shift: Some(inputs[5].view()?),
         };
         if !backward {
-            let outputs = NormModulateOutputs { r: Some(stream.view_mut()?), out: Some(other.view_mut()?) };
+            let outputs = NormModulateOutputs {
+                r: Some(stream.view_mut()?),
+                out: Some(other.view_mut()?),
+                statistics: Some(statistics.view_mut()?),
+            };
             return norm_modulate::forward(queue, &op, &inputs[0].view()?, outputs);
         }
         let gradients = NormModulateGradients {
@@ -98,7 +105,8 @@ impl Modulation {
             shift: Some(shift.view_mut()?),
         };
         let (grad_out, grad_r) = (inputs[6].view()?, inputs[7].view()?);
-        norm_modulate::backward(queue, &op, &inputs[0].view()?, Some(&grad_out), Some(&grad_r), gradients)
+        let kept = Kept { r: inputs[0].view()?, statistics: Some(statistics.view()?) };
+        norm_modulate::backward(queue, &op, &kept, Some(&grad_out), Some(&grad_r), gradients)
     }
 }
 

@@ -123,6 +123,14 @@ pub enum KernelError {
         /// What the driver says.
         message: String,
     },
+    /// An argument is missing that this call needs.
+    #[error("{op}: `{argument}` must be given for this call, got None")]
+    Absent {
+        /// The op that was called.
+        op: &'static str,
+        /// The argument.
+        argument: &'static str,
+    },
     /// A gradient is asked for an input that was not given.
     #[error("{op}: `{argument}` must be None, as the input is that it belongs to, got a view")]
     GradientWithoutInput {

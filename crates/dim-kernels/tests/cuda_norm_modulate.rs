@@ -6,7 +6,7 @@ mod cuda_support;
 use cuda_support::{DeviceTensor, Gpu, Placement, assert_close, gpu, random};
 use dim_kernels::DType;
 use dim_kernels::norm_modulate::{
-    self, Branch, Norm, NormModulate, NormModulateGradients, NormModulateOutputs, reference,
+    self, Branch, Kept, Norm, NormModulate, NormModulateGradients, NormModulateOutputs, reference,
 };
 
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
@@ -90,9 +90,11 @@ impl Case {
         // Without a branch, nobody needs a copy of the stream.
         let mut r = unwritten(y.is_some(), &sequence, DType::F32);
         let mut out = unwritten(true, &sequence, dtype);
+        let mut statistics = unwritten(norm != Norm::None, &[batch, token, 2], DType::F32);
         let results = NormModulateOutputs {
             r: r.as_mut().map(DeviceTensor::view_mut),
             out: out.as_mut().map(DeviceTensor::view_mut),
+            statistics: statistics.as_mut().map(DeviceTensor::view_mut),
         };
         norm_modulate::forward(&gpu.queue(), &op, &x.view(), results).unwrap();
 
@@ -117,12 +119,15 @@ impl Case {
             shift: next(),
         };
         let (upstream, later) = (grad_out.as_ref().map(DeviceTensor::view), grad_r.as_ref().map(DeviceTensor::view));
-        let after_branch = r.as_ref().unwrap_or(&x).view();
-        norm_modulate::backward(&gpu.queue(), &op, &after_branch, upstream.as_ref(), later.as_ref(), gradients)
-            .unwrap();
+        let kept = Kept { r: r.as_ref().unwrap_or(&x).view(), statistics: statistics.as_ref().map(DeviceTensor::view) };
+        norm_modulate::backward(&gpu.queue(), &op, &kept, upstream.as_ref(), later.as_ref(), gradients).unwrap();
         gpu.finish();
 
-        let forward = [("r", r, &outputs.r, DType::F32), ("out", out, &outputs.out, dtype)];
+        let forward = [
+            ("r", r, &outputs.r, DType::F32),
+            ("out", out, &outputs.out, dtype),
+            ("statistics", statistics.filter(|_| channel > 0), &outputs.statistics, DType::F32),
+        ];
         let mut results = Vec::new();
         for (name, tensor, expected, dtype) in forward.into_iter().chain(grads) {
             let Some(tensor) = tensor else { continue };

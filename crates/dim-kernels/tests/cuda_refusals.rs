@@ -96,7 +96,7 @@ fn streams_and_activations_of_two_half_precisions_are_refused() {
             scale: None,
             shift: None,
         };
-        let outputs = NormModulateOutputs { r: None, out: Some(view_mut(out, &[2, 5, 3])) };
+        let outputs = NormModulateOutputs { r: None, out: Some(view_mut(out, &[2, 5, 3])), statistics: None };
         norm_modulate::forward(&QUEUE, &op, &view(x, &[2, 5, 3]), outputs).unwrap_err().to_string()
     };
     let message = forward(DType::F16, DType::Bf16, DType::Bf16);

@@ -150,7 +150,8 @@ pub(super) fn forward(
     let stream = Stream::enter("norm_modulate::forward", ordinal, stream)?;
     let inputs = Inputs::new(op);
     let x = Place::of(x_view);
-    let [r, out] = [&mut outputs.r, &mut outputs.out].map(|view| Place::of_optional_mut(view.as_mut()));
+    let [r, out, statistics] =
+        [&mut outputs.r, &mut outputs.out, &mut outputs.statistics].map(|view| Place::of_optional_mut(view.as_mut()));
     let [gate, scale, shift, weight, bias] = inputs.vectors;
     let x_dtype = x_view.layout.dtype;
     let packs = in_packs(sizes, &[r, gate, scale, shift, weight, bias], &[inputs.y, out], &[(x, x_dtype)]);
@@ -160,12 +161,15 @@ pub(super) fn forward(
         x: x.pointer,
         r: r.pointer.cast(),
         out: out.pointer,
+        statistics: statistics.pointer.cast(),
         x_batch_stride: x.batch_stride(),
         x_token_stride: x.row_stride(),
         r_batch_stride: r.batch_stride(),
         r_token_stride: r.row_stride(),
         out_batch_stride: out.batch_stride(),
         out_token_stride: out.row_stride(),
+        statistics_batch_stride: statistics.batch_stride(),
+        statistics_token_stride: statistics.row_stride(),
         x_is_f32: is_f32(x_dtype),
     };
     let (source, kernel) = plan.kernel("fwd", sizes.activation, "");
@@ -184,6 +188,9 @@ pub(super) fn backward(
     let inputs = Inputs::new(op);
     let r = Place::of(upstream.r);
     let [grad_out, grad_r] = [upstream.grad_out, upstream.grad_r].map(Place::of_optional);
+    // Without a gradient through the norm nobody needs them.
+    let through_norm = op.norm != Norm::None && upstream.grad_out.is_some();
+    let statistics = Place::of_optional(upstream.statistics.filter(|_| through_norm));
     let [grad_x, grad_y] = [&mut gradients.x, &mut gradients.y].map(|view| Place::of_optional_mut(view.as_mut()));
     let [gate, scale, shift, weight, bias] = inputs.vectors;
     let r_dtype = upstream.r.layout.dtype;
@@ -209,6 +216,7 @@ pub(super) fn backward(
     let mut params = NormModulateBackward {
         inputs: inputs.params(op, sizes, plan),
         r: if reads_r { r.pointer } else { std::ptr::null() },
+        statistics: statistics.pointer.cast(),
         grad_out: grad_out.pointer,
         grad_r: grad_r.pointer,
         grad_x: grad_x.pointer,
@@ -216,6 +224,8 @@ pub(super) fn backward(
         partials,
         r_batch_stride: r.batch_stride(),
         r_token_stride: r.row_stride(),
+        statistics_batch_stride: statistics.batch_stride(),
+        statistics_token_stride: statistics.row_stride(),
         grad_out_batch_stride: grad_out.batch_stride(),
         grad_out_token_stride: grad_out.row_stride(),
         grad_r_batch_stride: grad_r.batch_stride(),

@@ -66,13 +66,25 @@ pub struct NormModulate<'a> {
     pub shift: Option<TensorView<'a>>,
 }
 
-/// Where [`forward`] puts its results: `[batch, token, channel]`, None if not wanted.
+/// Where [`forward`] puts its results; None if not wanted.
 #[derive(Debug)]
 pub struct NormModulateOutputs<'a> {
-    /// The stream with the branch added.
+    /// The stream with the branch added, `[batch, token, channel]`.
     pub r: Option<TensorViewMut<'a>>,
-    /// The normed and modulated stream.
+    /// The normed and modulated stream, `[batch, token, channel]`.
     pub out: Option<TensorViewMut<'a>>,
+    /// Of each token of `r`, the mean that the norm takes off (0 for the RMS norm) and the inverse of what it divides by,
+    /// `[batch, token, 2]`. Written with `out` only.
+    pub statistics: Option<TensorViewMut<'a>>,
+}
+
+/// What [`backward`] needs of the forward pass beside its inputs.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    /// The stream with the branch added: `x` itself where there is no branch.
+    pub r: TensorView<'a>,
+    /// [`NormModulateOutputs::statistics`]; none without a norm.
+    pub statistics: Option<TensorView<'a>>,
 }
 
 /// Where [`backward`] puts the gradients: each has its input's shape and is overwritten, not added to; None if not wanted.
@@ -119,21 +131,20 @@ pub fn forward(
 /// Writes the gradients of a loss, given its gradient by `out` and, from those who read the stream later, by `r`; either
 /// counts as zeros if it is absent.
 ///
-/// Of the forward pass, the stream `r` with the branch added is needed: `x` itself where there is no branch. The statistics
-/// are recomputed. Without a norm, `r` is read only for the gradients of `weight` and `scale`. `r`, its gradient and that of `x` may
-/// each be f32 or as the activations.
+/// Without a norm, `r` is read only for the gradients of `weight` and `scale`. `r`, its gradient and that of `x` may each be f32 or as
+/// the activations.
 ///
 /// # Errors
-/// As [`forward`].
+/// As [`forward`], and [`KernelError::Absent`] for the statistics of a norm through which a gradient comes.
 pub fn backward(
     queue: &Queue,
     op: &NormModulate<'_>,
-    r: &TensorView<'_>,
+    kept: &Kept<'_>,
     grad_out: Option<&TensorView<'_>>,
     grad_r: Option<&TensorView<'_>>,
     mut gradients: NormModulateGradients<'_>,
 ) -> Result<(), KernelError> {
-    let upstream = Upstream { r, grad_out, grad_r };
+    let upstream = Upstream { r: &kept.r, statistics: kept.statistics.as_ref(), grad_out, grad_r };
     let sizes = shape::check(queue, op, shape::Call::Backward { upstream: &upstream, gradients: &gradients })?;
     match *queue {
         Queue::Cpu => {
@@ -147,6 +158,7 @@ pub fn backward(
 /// What a backward pass is given beside the inputs.
 struct Upstream<'a> {
     r: &'a TensorView<'a>,
+    statistics: Option<&'a TensorView<'a>>,
     grad_out: Option<&'a TensorView<'a>>,
     grad_r: Option<&'a TensorView<'a>>,
 }

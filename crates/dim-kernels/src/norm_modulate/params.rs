@@ -79,37 +79,47 @@ pub struct NormModulateForward {
     pub r: *mut f32,
     /// `[B, L, D]`, or null.
     pub out: *mut ::core::ffi::c_void,
+    /// Of each token of the stream with `y` added, the mean that the norm takes off and the inverse of what it divides\n by, `[B, L, 2]`, or null.
+    pub statistics: *mut f32,
     pub x_batch_stride: i64,
     pub x_token_stride: i64,
     pub r_batch_stride: i64,
     pub r_token_stride: i64,
     pub out_batch_stride: i64,
     pub out_token_stride: i64,
+    pub statistics_batch_stride: i64,
+    pub statistics_token_stride: i64,
     /// 1 if `x` is f32.
     pub x_is_f32: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of NormModulateForward"][::core::mem::size_of::<NormModulateForward>() - 200usize];
+    ["Size of NormModulateForward"][::core::mem::size_of::<NormModulateForward>() - 224usize];
     ["Alignment of NormModulateForward"][::core::mem::align_of::<NormModulateForward>() - 8usize];
     ["Offset of field: NormModulateForward::inputs"][::core::mem::offset_of!(NormModulateForward, inputs) - 0usize];
     ["Offset of field: NormModulateForward::x"][::core::mem::offset_of!(NormModulateForward, x) - 120usize];
     ["Offset of field: NormModulateForward::r"][::core::mem::offset_of!(NormModulateForward, r) - 128usize];
     ["Offset of field: NormModulateForward::out"][::core::mem::offset_of!(NormModulateForward, out) - 136usize];
+    ["Offset of field: NormModulateForward::statistics"]
+        [::core::mem::offset_of!(NormModulateForward, statistics) - 144usize];
     ["Offset of field: NormModulateForward::x_batch_stride"]
-        [::core::mem::offset_of!(NormModulateForward, x_batch_stride) - 144usize];
+        [::core::mem::offset_of!(NormModulateForward, x_batch_stride) - 152usize];
     ["Offset of field: NormModulateForward::x_token_stride"]
-        [::core::mem::offset_of!(NormModulateForward, x_token_stride) - 152usize];
+        [::core::mem::offset_of!(NormModulateForward, x_token_stride) - 160usize];
     ["Offset of field: NormModulateForward::r_batch_stride"]
-        [::core::mem::offset_of!(NormModulateForward, r_batch_stride) - 160usize];
+        [::core::mem::offset_of!(NormModulateForward, r_batch_stride) - 168usize];
     ["Offset of field: NormModulateForward::r_token_stride"]
-        [::core::mem::offset_of!(NormModulateForward, r_token_stride) - 168usize];
+        [::core::mem::offset_of!(NormModulateForward, r_token_stride) - 176usize];
     ["Offset of field: NormModulateForward::out_batch_stride"]
-        [::core::mem::offset_of!(NormModulateForward, out_batch_stride) - 176usize];
+        [::core::mem::offset_of!(NormModulateForward, out_batch_stride) - 184usize];
     ["Offset of field: NormModulateForward::out_token_stride"]
-        [::core::mem::offset_of!(NormModulateForward, out_token_stride) - 184usize];
+        [::core::mem::offset_of!(NormModulateForward, out_token_stride) - 192usize];
+    ["Offset of field: NormModulateForward::statistics_batch_stride"]
+        [::core::mem::offset_of!(NormModulateForward, statistics_batch_stride) - 200usize];
+    ["Offset of field: NormModulateForward::statistics_token_stride"]
+        [::core::mem::offset_of!(NormModulateForward, statistics_token_stride) - 208usize];
     ["Offset of field: NormModulateForward::x_is_f32"]
-        [::core::mem::offset_of!(NormModulateForward, x_is_f32) - 192usize];
+        [::core::mem::offset_of!(NormModulateForward, x_is_f32) - 216usize];
 };
 /// Arguments of the backward kernels; each gradient has the shape of its input.
 #[repr(C)]
@@ -118,6 +128,8 @@ pub struct NormModulateBackward {
     pub inputs: NormModulateInputs,
     /// The stream with `y` added, `[B, L, D]`, or null where no norm and no gradient of weight or scale needs it. It,\n its gradient and that of `x` are f32 or of the activations' dtype.
     pub r: *const ::core::ffi::c_void,
+    /// As forward wrote them; null where there is no norm or no `grad_out`.
+    pub statistics: *const f32,
     /// Gradient of the output, `[B, L, D]`, or null for zeros.
     pub grad_out: *const ::core::ffi::c_void,
     /// Gradient of the stream from those who read it later, `[B, L, D]`, or null for zeros.
@@ -130,6 +142,8 @@ pub struct NormModulateBackward {
     pub partials: *mut f32,
     pub r_batch_stride: i64,
     pub r_token_stride: i64,
+    pub statistics_batch_stride: i64,
+    pub statistics_token_stride: i64,
     pub grad_out_batch_stride: i64,
     pub grad_out_token_stride: i64,
     pub grad_r_batch_stride: i64,
@@ -147,43 +161,49 @@ pub struct NormModulateBackward {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of NormModulateBackward"][::core::mem::size_of::<NormModulateBackward>() - 264usize];
+    ["Size of NormModulateBackward"][::core::mem::size_of::<NormModulateBackward>() - 288usize];
     ["Alignment of NormModulateBackward"][::core::mem::align_of::<NormModulateBackward>() - 8usize];
     ["Offset of field: NormModulateBackward::inputs"][::core::mem::offset_of!(NormModulateBackward, inputs) - 0usize];
     ["Offset of field: NormModulateBackward::r"][::core::mem::offset_of!(NormModulateBackward, r) - 120usize];
+    ["Offset of field: NormModulateBackward::statistics"]
+        [::core::mem::offset_of!(NormModulateBackward, statistics) - 128usize];
     ["Offset of field: NormModulateBackward::grad_out"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_out) - 128usize];
-    ["Offset of field: NormModulateBackward::grad_r"][::core::mem::offset_of!(NormModulateBackward, grad_r) - 136usize];
-    ["Offset of field: NormModulateBackward::grad_x"][::core::mem::offset_of!(NormModulateBackward, grad_x) - 144usize];
-    ["Offset of field: NormModulateBackward::grad_y"][::core::mem::offset_of!(NormModulateBackward, grad_y) - 152usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_out) - 136usize];
+    ["Offset of field: NormModulateBackward::grad_r"][::core::mem::offset_of!(NormModulateBackward, grad_r) - 144usize];
+    ["Offset of field: NormModulateBackward::grad_x"][::core::mem::offset_of!(NormModulateBackward, grad_x) - 152usize];
+    ["Offset of field: NormModulateBackward::grad_y"][::core::mem::offset_of!(NormModulateBackward, grad_y) - 160usize];
     ["Offset of field: NormModulateBackward::partials"]
-        [::core::mem::offset_of!(NormModulateBackward, partials) - 160usize];
+        [::core::mem::offset_of!(NormModulateBackward, partials) - 168usize];
     ["Offset of field: NormModulateBackward::r_batch_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, r_batch_stride) - 168usize];
+        [::core::mem::offset_of!(NormModulateBackward, r_batch_stride) - 176usize];
     ["Offset of field: NormModulateBackward::r_token_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, r_token_stride) - 176usize];
+        [::core::mem::offset_of!(NormModulateBackward, r_token_stride) - 184usize];
+    ["Offset of field: NormModulateBackward::statistics_batch_stride"]
+        [::core::mem::offset_of!(NormModulateBackward, statistics_batch_stride) - 192usize];
+    ["Offset of field: NormModulateBackward::statistics_token_stride"]
+        [::core::mem::offset_of!(NormModulateBackward, statistics_token_stride) - 200usize];
     ["Offset of field: NormModulateBackward::grad_out_batch_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_out_batch_stride) - 184usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_out_batch_stride) - 208usize];
     ["Offset of field: NormModulateBackward::grad_out_token_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_out_token_stride) - 192usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_out_token_stride) - 216usize];
     ["Offset of field: NormModulateBackward::grad_r_batch_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_r_batch_stride) - 200usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_r_batch_stride) - 224usize];
     ["Offset of field: NormModulateBackward::grad_r_token_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_r_token_stride) - 208usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_r_token_stride) - 232usize];
     ["Offset of field: NormModulateBackward::grad_x_batch_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_x_batch_stride) - 216usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_x_batch_stride) - 240usize];
     ["Offset of field: NormModulateBackward::grad_x_token_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_x_token_stride) - 224usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_x_token_stride) - 248usize];
     ["Offset of field: NormModulateBackward::grad_y_batch_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_y_batch_stride) - 232usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_y_batch_stride) - 256usize];
     ["Offset of field: NormModulateBackward::grad_y_token_stride"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_y_token_stride) - 240usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_y_token_stride) - 264usize];
     ["Offset of field: NormModulateBackward::r_is_f32"]
-        [::core::mem::offset_of!(NormModulateBackward, r_is_f32) - 248usize];
+        [::core::mem::offset_of!(NormModulateBackward, r_is_f32) - 272usize];
     ["Offset of field: NormModulateBackward::grad_r_is_f32"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_r_is_f32) - 252usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_r_is_f32) - 276usize];
     ["Offset of field: NormModulateBackward::grad_x_is_f32"]
-        [::core::mem::offset_of!(NormModulateBackward, grad_x_is_f32) - 256usize];
+        [::core::mem::offset_of!(NormModulateBackward, grad_x_is_f32) - 280usize];
 };
 /// Arguments of the kernel that sums the partial sums; null pointers: not given, or not wanted.
 #[repr(C)]

@@ -41,13 +41,15 @@ pub struct Inputs<'a> {
     pub shift: Option<&'a [f64]>,
 }
 
-/// What the op computes, `[batch, token, channel]` each.
+/// What the op computes, `[batch, token, channel]` unless said otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outputs {
     /// The stream with the branch added.
     pub r: Vec<f64>,
     /// The normed and modulated stream.
     pub out: Vec<f64>,
+    /// The mean that the norm takes off, and the inverse of what it divides by, `[batch, token, 2]`.
+    pub statistics: Vec<f64>,
 }
 
 /// The gradients, each in its input's shape, as if every optional input had been given.
@@ -152,10 +154,11 @@ fn mean_of(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 /// [`KernelError::Length`] for an argument that does not fit the sizes.
 pub fn forward(inputs: &Inputs<'_>) -> Result<Outputs, KernelError> {
     inputs.check("norm_modulate::reference::forward", [None, None])?;
-    let mut outputs = Outputs { r: Vec::new(), out: Vec::new() };
+    let mut outputs = Outputs { r: Vec::new(), out: Vec::new(), statistics: Vec::new() };
     for (batch, token) in inputs.tokens() {
         let r = inputs.r(batch, &token);
         let (mean, rstd) = inputs.statistics(&r);
+        outputs.statistics.extend([mean, rstd]);
         for (c, r) in r.iter().enumerate() {
             let normed = (r - mean) * rstd * inputs.weight(c) + inputs.bias(c);
             let shift = inputs.shift.map_or(0.0, |shift| shift[batch * inputs.sizes.channel + c]);

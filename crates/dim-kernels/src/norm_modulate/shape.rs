@@ -1,6 +1,6 @@
 //! Every check of the op's arguments; runs before any pointer is taken.
 
-use super::{NormModulate, NormModulateGradients, NormModulateOutputs, Upstream};
+use super::{Norm, NormModulate, NormModulateGradients, NormModulateOutputs, Upstream};
 use crate::check::{Axis, Check};
 use crate::device::Queue;
 use crate::error::KernelError;
@@ -33,6 +33,7 @@ pub(super) fn check(queue: &Queue, op: &NormModulate<'_>, call: Call<'_>) -> Res
     let [batch, token, channel] = check.sizes(argument, &stream.layout, "[batch, token, channel]")?;
     let sequence = [("batch", batch), ("token", token), ("channel", channel)];
     let (row, vector) = ([("batch", batch), ("channel", channel)], [("channel", channel)]);
+    let statistics = [sequence[0], sequence[1], ("mean and inverse deviation", 2)];
     check.input(argument, &stream.layout, &sequence)?;
     check.countable(argument, &sequence)?;
 
@@ -65,12 +66,26 @@ pub(super) fn check(queue: &Queue, op: &NormModulate<'_>, call: Call<'_>) -> Res
                 check.output("outputs.out", &out.layout, &sequence)?;
                 activations.add("outputs.out", &out.layout)?;
             }
+            if let Some(view) = &outputs.statistics {
+                check.output("outputs.statistics", &view.layout, &statistics)?;
+                check.f32("outputs.statistics", &view.layout)?;
+            }
             activations.stream(argument, &stream.layout)?;
         }
         Call::Backward { upstream, gradients } => {
             if let Some(grad_out) = upstream.grad_out {
                 check.input("grad_out", &grad_out.layout, &sequence)?;
                 activations.add("grad_out", &grad_out.layout)?;
+            }
+            match upstream.statistics {
+                Some(view) => {
+                    check.input("statistics", &view.layout, &statistics)?;
+                    check.f32("statistics", &view.layout)?;
+                }
+                None if op.norm != Norm::None && upstream.grad_out.is_some() => {
+                    return Err(KernelError::Absent { op: name, argument: "statistics" });
+                }
+                None => {}
             }
             if let Some(grad_r) = upstream.grad_r {
                 check.input("grad_r", &grad_r.layout, &sequence)?;

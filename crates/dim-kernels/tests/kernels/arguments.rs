@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use dim_kernels::causal_conv1d::{self, CausalConv1d, CausalConv1dGradients};
-use dim_kernels::norm_modulate::{self, Branch, Norm, NormModulate, NormModulateGradients, NormModulateOutputs};
+use dim_kernels::norm_modulate::{self, Branch, Kept, Norm, NormModulate, NormModulateGradients, NormModulateOutputs};
 use dim_kernels::selective_scan::{self, SelectiveScan, SelectiveScanGradients};
 use dim_kernels::{DType, Device, KernelError, Queue, TensorView, TensorViewMut, TokenMap};
 
@@ -180,6 +180,8 @@ fn norm_shapes() -> Shapes {
         ("shift", row.clone()),
         ("outputs.r", sequence.clone()),
         ("outputs.out", sequence.clone()),
+        ("outputs.statistics", vec![2, 5, 2]),
+        ("statistics", vec![2, 5, 2]),
         ("grad_out", sequence.clone()),
         ("grad_r", sequence.clone()),
         ("gradients.x", sequence.clone()),
@@ -194,7 +196,7 @@ fn norm_shapes() -> Shapes {
 
 /// As [`scan`].
 fn norm(shapes: &Shapes, change: impl Fn(&mut NormModulate<'_>)) -> [Result<(), KernelError>; 2] {
-    let inputs = ["x", "r", "y", "gate", "weight", "bias", "scale", "shift", "grad_out", "grad_r"];
+    let inputs = ["x", "r", "y", "gate", "weight", "bias", "scale", "shift", "statistics", "grad_out", "grad_r"];
     let zeros: Vec<Vec<f32>> = inputs.iter().map(|name| vec![0.0; shapes.of(name).iter().product()]).collect();
     let view = |name: &str| {
         let at = inputs.iter().position(|known| *known == name).unwrap();
@@ -210,11 +212,11 @@ fn norm(shapes: &Shapes, change: impl Fn(&mut NormModulate<'_>)) -> [Result<(), 
     };
     change(&mut op);
 
-    let names = ["outputs.r", "outputs.out"];
+    let names = ["outputs.r", "outputs.out", "outputs.statistics"];
     let mut outputs = shapes.buffers(&names);
     let mut views =
         outputs.iter_mut().zip(names).map(|(o, name)| TensorViewMut::from_slice(o, shapes.of(name)).unwrap());
-    let results = NormModulateOutputs { r: views.next(), out: views.next() };
+    let results = NormModulateOutputs { r: views.next(), out: views.next(), statistics: views.next() };
     let forward = norm_modulate::forward(&Queue::Cpu, &op, &view("x"), results);
     if forward.is_err() {
         assert_unwritten(&outputs);
@@ -234,7 +236,8 @@ fn norm(shapes: &Shapes, change: impl Fn(&mut NormModulate<'_>)) -> [Result<(), 
         shift: views.next(),
     };
     let (grad_out, grad_r) = (view("grad_out"), view("grad_r"));
-    let backward = norm_modulate::backward(&Queue::Cpu, &op, &view("r"), Some(&grad_out), Some(&grad_r), gradients);
+    let kept = Kept { r: view("r"), statistics: Some(view("statistics")) };
+    let backward = norm_modulate::backward(&Queue::Cpu, &op, &kept, Some(&grad_out), Some(&grad_r), gradients);
     if backward.is_err() {
         assert_unwritten(&outputs);
     }

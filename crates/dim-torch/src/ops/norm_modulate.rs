@@ -1,7 +1,7 @@
 //! Gated residual, norm and modulation as one differentiable operation. Source: Peebles & Xie 2022 (arXiv 2212.09748),
 //! section 3.2.
 
-use dim_kernels::norm_modulate::{self as kernel, NormModulate, NormModulateGradients, NormModulateOutputs};
+use dim_kernels::norm_modulate::{self as kernel, Kept, NormModulate, NormModulateGradients, NormModulateOutputs};
 use tch::{Kind, Tensor};
 
 use super::with_contiguous_channels;
@@ -157,9 +157,14 @@ impl CustomFunction for Operation {
             Results::Both(kind) | Results::Rounded(kind) => Some(empty(kind)?),
             Results::Stream => None,
         };
+        // A norm's gradients need them: 8 bytes a token.
+        let of_token: Vec<i64> = x.size().into_iter().take(2).chain([2]).collect();
+        let mut statistics =
+            (self.norm != Norm::None).then(|| Tensor::f_empty(of_token, (Kind::Float, x.device()))).transpose()?;
         let outputs = NormModulateOutputs {
             r: r.as_mut().map(|tensor| view_mut(NAME, "r", tensor)).transpose()?,
             out: out.as_mut().map(|tensor| view_mut(NAME, "out", tensor)).transpose()?,
+            statistics: statistics.as_mut().map(|tensor| view_mut(NAME, "statistics", tensor)).transpose()?,
         };
         kernel::forward(&queue(x)?, &self.kernel(inputs)?, &view(NAME, "x", x)?, outputs)?;
 
@@ -169,6 +174,7 @@ impl CustomFunction for Operation {
             let r = r.get_or_insert_with(|| x.shallow_clone());
             saved[0] = r.shallow_clone();
         }
+        saved.extend(statistics);
         Ok(Forward { outputs: r.into_iter().chain(out).collect(), saved })
     }
 
@@ -178,6 +184,8 @@ impl CustomFunction for Operation {
         grad_outputs: &[Option<Tensor>],
         needs_gradient: &[bool],
     ) -> Result<Vec<Option<Tensor>>, TorchError> {
+        // Behind the inputs.
+        let (saved, statistics) = saved.split_at(needs_gradient.len());
         let gradient = |index: usize| grad_outputs.get(index).and_then(Option::as_ref).map(with_contiguous_channels);
         let (grad_r, grad_out) = match self.results {
             Results::Both(_) => (gradient(0), gradient(1)),
@@ -214,8 +222,11 @@ impl CustomFunction for Operation {
         };
         let grad_out = grad_out.as_ref().map(|tensor| view(NAME, "grad_out", tensor)).transpose()?;
         let later = grad_r.as_ref().map(|tensor| view(NAME, "grad_r", tensor)).transpose()?;
-        let r = view(NAME, "r", &saved[0])?;
-        kernel::backward(&queue(&saved[0])?, &self.kernel(saved)?, &r, grad_out.as_ref(), later.as_ref(), views)?;
+        let kept = Kept {
+            r: view(NAME, "r", &saved[0])?,
+            statistics: statistics.first().map(|tensor| view(NAME, "statistics", tensor)).transpose()?,
+        };
+        kernel::backward(&queue(&saved[0])?, &self.kernel(saved)?, &kept, grad_out.as_ref(), later.as_ref(), views)?;
         if let Some(grad_r) = passes.filter(|_| needs_gradient[0]) {
             gradients[0] = Some(grad_r.shallow_clone());
         }

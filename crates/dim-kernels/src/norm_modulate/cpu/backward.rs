@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Inputs, centre};
+use super::Inputs;
 use crate::lanes::{self, Kernel, Lanes};
 use crate::norm_modulate::Norm;
 use crate::rows::{Rows, RowsMut};
@@ -14,6 +14,7 @@ pub(super) struct Backward<'a> {
     pub(super) bias: Option<Rows<'a>>,
     pub(super) scale: Option<Rows<'a>>,
     pub(super) r: Rows<'a>,
+    pub(super) statistics: Option<Rows<'a>>,
     pub(super) grad_out: Option<Rows<'a>>,
     pub(super) grad_r: Option<Rows<'a>>,
     pub(super) grad_x: Option<RowsMut<'a>>,
@@ -105,22 +106,23 @@ impl<S: Lanes> lanes::Task<S> for Task<'_> {
             let g = inputs.row_or_zeros(pass.grad_out, batch, token);
             let later = inputs.row_or_zeros(pass.grad_r, batch, token);
             let y = inputs.row_or_zeros(inputs.y, batch, token);
-            n.copy_from_slice(pass.r.row(batch, token));
-            centre(s, inputs.norm, &mut n);
+            let r = pass.r.row(batch, token);
+            let (mean, rstd) = match pass.statistics.map(|rows| rows.row(batch, token)) {
+                Some(&[mean, rstd]) => (mean, rstd),
+                _ => (0.0, 1.0),
+            };
 
-            // With h the gradient by the normed stream: of the squares, of h times the stream, of h.
-            let mut sums = [s.zero(); 3];
+            // With h the gradient by the normed stream: of h times that, of h.
+            let mut sums = [s.zero(); 2];
             for at in (0..channels).step_by(S::COUNT) {
-                let centred = s.load(&n[at..]);
+                let normed = s.mul(s.sub(s.load(&r[at..]), s.splat(mean)), s.splat(rstd));
                 let h = s.mul(s.load(&g[at..]), s.load(&vectors.factor[at..]));
-                sums[0] = s.mul_add(centred, centred, sums[0]);
-                sums[1] = s.mul_add(h, centred, sums[1]);
-                sums[2] = s.add(sums[2], h);
+                s.store(normed, &mut n[at..]);
+                sums[0] = s.mul_add(h, normed, sums[0]);
+                sums[1] = s.add(sums[1], h);
             }
-            let rstd = inputs.rstd(s.sum(sums[0]));
             let per_channel = 1.0 / channels as f32;
-            let mean_hn = s.sum(sums[1]) * rstd * per_channel;
-            let mean_h = s.sum(sums[2]) * per_channel;
+            let [mean_hn, mean_h] = sums.map(|sum| s.sum(sum) * per_channel);
             let (mean_h, mean_hn) = match inputs.norm {
                 Norm::None => (0.0, 0.0),
                 Norm::Rms { .. } => (0.0, mean_hn),
@@ -134,7 +136,7 @@ impl<S: Lanes> lanes::Task<S> for Task<'_> {
             let grad_y = pass.grad_y.map_or(&mut to_y[..], |rows| unsafe { rows.row(batch, token) });
             for at in (0..channels).step_by(S::COUNT) {
                 let g = s.load(&g[at..]);
-                let n = s.mul(s.load(&n[at..]), rstd);
+                let n = s.load(&n[at..]);
                 let h = s.mul(g, s.load(&vectors.factor[at..]));
                 let of_norm = s.neg_mul_add(n, mean_hn, s.sub(h, mean_h));
                 let grad_r = s.mul_add(rstd, of_norm, s.load(&later[at..]));

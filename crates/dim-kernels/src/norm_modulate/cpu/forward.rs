@@ -12,6 +12,7 @@ pub(super) struct Forward<'a> {
     pub(super) x: Rows<'a>,
     pub(super) r: Option<RowsMut<'a>>,
     pub(super) out: Option<RowsMut<'a>>,
+    pub(super) statistics: Option<RowsMut<'a>>,
 }
 
 impl Kernel for Forward<'_> {
@@ -48,13 +49,18 @@ impl<S: Lanes> lanes::Task<S> for Task<'_> {
             // SAFETY: as above.
             let out = unsafe { out.row(batch, token) };
             out.copy_from_slice(row);
-            centre(s, inputs.norm, out);
+            let mean = centre(s, inputs.norm, out);
             let mut squares = s.zero();
             for at in (0..channels).step_by(S::COUNT) {
                 let centred = s.load(&out[at..]);
                 squares = s.mul_add(centred, centred, squares);
             }
-            let rstd = s.splat(inputs.rstd(s.sum(squares)));
+            let rstd = inputs.rstd(s.sum(squares));
+            if let Some(statistics) = pass.statistics {
+                // SAFETY: as above.
+                unsafe { statistics.row(batch, token) }.copy_from_slice(&[mean, rstd]);
+            }
+            let rstd = s.splat(rstd);
             for at in (0..channels).step_by(S::COUNT) {
                 let normed = s.mul(s.load(&out[at..]), rstd);
                 let modulated = s.mul_add(normed, s.load(&vectors.factor[at..]), s.load(&vectors.summand[at..]));

@@ -92,20 +92,21 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Takes the mean off a row for the layer norm, and nothing for the others.
+/// Takes the mean, which it returns, off a row for the layer norm, and nothing for the others.
 #[inline(always)]
-fn centre<S: Lanes>(s: S, norm: Norm, row: &mut [f32]) {
+fn centre<S: Lanes>(s: S, norm: Norm, row: &mut [f32]) -> f32 {
     if !matches!(norm, Norm::Layer { .. }) {
-        return;
+        return 0.0;
     }
     let mut sum = s.zero();
     for at in (0..row.len()).step_by(S::COUNT) {
         sum = s.add(sum, s.load(&row[at..]));
     }
-    let mean = s.splat(s.sum(sum) / row.len() as f32);
+    let mean = s.sum(sum) / row.len() as f32;
     for at in (0..row.len()).step_by(S::COUNT) {
-        s.store(s.sub(s.load(&row[at..]), mean), &mut row[at..]);
+        s.store(s.sub(s.load(&row[at..]), s.splat(mean)), &mut row[at..]);
     }
+    mean
 }
 
 /// [`super::forward`], checked.
@@ -115,6 +116,7 @@ pub(super) fn forward(op: &NormModulate<'_>, sizes: Sizes, x: &TensorView<'_>, o
         x: Rows::new(x),
         r: outputs.r.as_mut().map(RowsMut::new),
         out: outputs.out.as_mut().map(RowsMut::new),
+        statistics: outputs.statistics.as_mut().map(RowsMut::new),
     });
 }
 
@@ -131,6 +133,7 @@ pub(super) fn backward(
         bias: op.bias.map(|view| Rows::new(&view)),
         scale: op.scale.map(|view| Rows::new(&view)),
         r: Rows::new(upstream.r),
+        statistics: upstream.statistics.map(Rows::new),
         grad_out: upstream.grad_out.map(Rows::new),
         grad_r: upstream.grad_r.map(Rows::new),
         grad_x: gradients.x.as_mut().map(RowsMut::new),
