@@ -12,32 +12,35 @@ struct ForwardShared {
     TokenRing<L::kStretch> ring;
 };
 
-/// The exponential unit is the scan's narrowest: of eight decays it computes seven.
-template <typename T, typename L>
-__device__ void forward(const SelectiveScanForward& params, const SelectiveScanWorkspace& workspace) {
+/// The exponential unit is the scan's narrowest: of sixteen decays it computes fifteen.
+template <typename T, typename L, bool kFull>
+__device__ void forward(const SelectiveScanForward& params, const SelectiveScanWorkspace& workspace,
+                        const Segment& segment, ForwardShared<L>& shared) {
     constexpr int C = L::kOwned;
     constexpr int kOwn = kChunk / L::kLanes;  // tokens of a chunk that a thread reads and writes
     constexpr bool kAlone = L::kLanes == 1;   // nobody else needs what a thread computes of a token
-    __shared__ ForwardShared<L> shared;
     const SelectiveScanInputs& p = params.inputs;
-    const Segment segment(p, blockIdx.x, L::kChannels, workspace.segments, workspace.segment_tokens);
     Walk<L::kStretch, false> walk(p, segment);
     const int batch = segment.batch;
-    const Place<L> at(segment.group, p.channel);
+    Place<L> at(segment.group, p.channel);
+    if (kFull) at.exist = C;
+    const bool gated = kFull || p.z, softplus = kFull || p.delta_softplus;
     auto& shared_delta = shared.delta[threadIdx.x / kWarp];
     auto& shared_delta_u = shared.delta_u[threadIdx.x / kWarp];
 
     const Elements<T, C> u(p.u, p.u_batch_stride, p.u_token_stride, batch, at);
     const Elements<T, C> delta(p.delta, p.delta_batch_stride, p.delta_token_stride, batch, at);
     // Without a gate u stands in for it, so that all the same is read, and the product is left out.
-    const Elements<T, C> z = p.z ? Elements<T, C>(p.z, p.z_batch_stride, p.z_token_stride, batch, at) : u;
+    const Elements<T, C> z = gated ? Elements<T, C>(p.z, p.z_batch_stride, p.z_token_stride, batch, at) : u;
     const Elements<T, C> out(params.out, params.out_batch_stride, params.out_token_stride, batch, at);
-    const bool whole = at.exist == 2 && moves_pairs<T>(p.u, p.u_batch_stride, p.u_token_stride) &&
-                       moves_pairs<T>(p.delta, p.delta_batch_stride, p.delta_token_stride) &&
-                       moves_pairs<T>(p.z, p.z_batch_stride, p.z_token_stride) &&
+    const bool whole = at.exist == 2 &&
+                       (kFull || moves_pairs<T>(p.u, p.u_batch_stride, p.u_token_stride) &&
+                                     moves_pairs<T>(p.delta, p.delta_batch_stride, p.delta_token_stride) &&
+                                     moves_pairs<T>(p.z, p.z_batch_stride, p.z_token_stride)) &&
                        moves_pairs<T>(params.out, params.out_batch_stride, params.out_token_stride);
     PairFetch<T, L::kStates> b(p.b, p.b_batch_stride, p.b_token_stride, batch);
     PairFetch<T, L::kStates> c(p.c, p.c_batch_stride, p.c_token_stride, batch);
+    if (kFull) b.whole = c.whole = true;
     float bias[C], d[C], a[C][L::kHeld], h[C][L::kHeld];
     load_vector<L>(bias, p.delta_bias, at);
     load_vector<L>(d, p.d, at);
@@ -91,7 +94,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
                 read(i, tokens_ahead[t]);
 #pragma unroll
                 for (int j = 0; j < C; ++j) {
-                    size[j] = step_size<T>(size[j], bias[j], p.delta_softplus, walk.exists(first + t));
+                    size[j] = step_size<T>(size[j], bias[j], softplus, walk.exists(first + t));
                     product[j] = size[j] * input[j];
                     skip[i][j] = d[j] * input[j];
                 }
@@ -126,7 +129,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
 #pragma unroll
                         for (int n = 0; n < L::kHeld; ++n) {
                             const float exponent = size[j] * a[j][n];
-                            const float decay = n % 8 == 7 ? decay_by_polynomial<T>(exponent) : decay_of<T>(exponent);
+                            const float decay = n % 16 == 15 ? decay_by_polynomial<T>(exponent) : decay_of<T>(exponent);
                             h[j][n] = decay * h[j][n] + product[j] * b_row[n];
                             parts[k][j] += c_row[n] * h[j][n];
                         }
@@ -138,7 +141,7 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
 #pragma unroll
                 for (int j = 0; j < C; ++j) {
                     y[j] += skip[i][j];
-                    if (p.z) y[j] *= gate[i][j] * sigmoid<T>(gate[i][j]);
+                    if (gated) y[j] *= gate[i][j] * sigmoid<T>(gate[i][j]);
                 }
                 if (walk.exists(first + t)) out.write(tokens[t], y, whole, at.exist);
             }
@@ -148,6 +151,17 @@ __device__ void forward(const SelectiveScanForward& params, const SelectiveScanW
     if (params.last_state && segment.number + 1 == static_cast<int>(workspace.segments)) {
         store_states<L>(h, params.last_state, params.last_state_batch_stride, params.last_state_channel_stride, batch,
                         at);
+    }
+}
+
+template <typename T, typename L>
+__device__ void forward(const SelectiveScanForward& params, const SelectiveScanWorkspace& workspace) {
+    __shared__ ForwardShared<L> shared;
+    const Segment segment(params.inputs, blockIdx.x, L::kChannels, workspace.segments, workspace.segment_tokens);
+    if (is_full<T, L>(params.inputs, segment)) {
+        forward<T, L, true>(params, workspace, segment, shared);
+    } else {
+        forward<T, L, false>(params, workspace, segment, shared);
     }
 }
 

@@ -114,6 +114,17 @@ struct Place {
 
     /// A channel's place in the tensor; of one that does not exist, one that does.
     __device__ int of(int j) const { return channel + (j < exist ? j : 0); }
+
+    /// The thread's own of the numbers of a block's channels.
+    __device__ void take(float (&to)[L::kOwned], const float (&of_block)[L::kChannels]) const {
+        const int first = threadIdx.x % L::kChannelThreads / L::kLanes * L::kOwned;
+        if constexpr (L::kOwned == 2) {
+            const float2 pair = load_pair(&of_block[first]);
+            to[0] = pair.x, to[1] = pair.y;
+        } else {
+            to[0] = of_block[first];
+        }
+    }
 };
 
 /// Whether two neighbouring channels of a tensor [batch, token, channel], of which the first is even, can be moved at
@@ -221,6 +232,18 @@ __device__ void collect(float (&own)[kChannels], const float (&parts)[kLanes][kC
         }
         collect<kHalf, kChannels>(own, halves, lane);
     }
+}
+
+/// Whether a block finds all that it could: every channel, softplus, a gate if there is one to be read, and pairs that
+/// are moved at once. What a network's block gives is of this kind; to know it beforehand saves instructions.
+template <typename T, typename L>
+__device__ bool is_full(const SelectiveScanInputs& p, const Segment& segment) {
+    const bool pairs = L::kOwned == 1 || moves_pairs<T>(p.u, p.u_batch_stride, p.u_token_stride) &&
+                                             moves_pairs<T>(p.delta, p.delta_batch_stride, p.delta_token_stride) &&
+                                             moves_pairs<T>(p.z, p.z_batch_stride, p.z_token_stride);
+    return (segment.group + 1) * L::kChannels <= static_cast<int>(p.channel) && p.z && p.delta_softplus && pairs &&
+           moves_pairs<T>(p.b, p.b_batch_stride, p.b_token_stride) &&
+           moves_pairs<T>(p.c, p.c_batch_stride, p.c_token_stride);
 }
 
 /// The rows of a matrix [B, L, N] at a stretch's or a chunk's tokens, in f32.
@@ -358,21 +381,7 @@ __device__ void store_states(const float (&h)[L::kOwned][L::kHeld], float* state
     }
 }
 
-/// A thread's states from a row of chunk states, [N / 4, E, 4]: four states of neighbouring channels lie together.
-template <typename L>
-__device__ void load_quads(float (&h)[L::kOwned][L::kHeld], const float* row, int channels, const Place<L>& at) {
-#pragma unroll
-    for (int j = 0; j < L::kOwned; ++j) {
-#pragma unroll
-        for (int n = 0; n < L::kHeld; n += 4) {
-            const int64_t index = static_cast<int64_t>((at.state + n) / 4) * channels + at.of(j);
-            const float4 quad = reinterpret_cast<const float4*>(row)[index];
-            h[j][n] = quad.x, h[j][n + 1] = quad.y, h[j][n + 2] = quad.z, h[j][n + 3] = quad.w;
-        }
-    }
-}
-
-/// The same into a row.
+/// A thread's states into a row of chunk states, [N / 4, E, 4]: four states of neighbouring channels lie together.
 template <typename L>
 __device__ void store_quads(const float (&h)[L::kOwned][L::kHeld], float* row, int channels, const Place<L>& at) {
 #pragma unroll

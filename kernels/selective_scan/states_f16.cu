@@ -8,7 +8,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 4)
     selective_scan_states_f16_n8(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     states<__half, Wide<8>>(p, w);
 }
-extern "C" __global__ void __launch_bounds__(kThreads, 4)
+extern "C" __global__ void __launch_bounds__(kThreads, 5)
     selective_scan_states_f16_n16(const __grid_constant__ Params p, const __grid_constant__ Workspace w) {
     states<__half, Wide<16>>(p, w);
 }
