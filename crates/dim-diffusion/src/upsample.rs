@@ -9,11 +9,15 @@
 //! P = alpha_bar + (1 − alpha_bar) / m²                 low = predict(shrunk(x) / √P, tau)
 //! prediction = high + weight · enlarged(low / m − shrunk(high))
 //! ```
+//!
+//! That is for diffusion; [`FlowUpsampleGuidance`] is the same for straight paths.
 
+mod flow;
 mod times;
 
 use tch::{Kind, Tensor};
 
+pub use flow::FlowUpsampleGuidance;
 pub use times::{Matched, MatchedTimes, TimeMatching};
 
 use crate::{
@@ -30,7 +34,7 @@ pub struct UpsampleOptions {
     pub theta: f64,
     /// Share of the time, from its noisy end, that guidance lasts.
     pub eta: f64,
-    /// How the times of the small image are found.
+    /// How the times of the small image are found; those of straight paths need no table.
     pub matching: TimeMatching,
 }
 
@@ -52,6 +56,44 @@ impl UpsampleOptions {
             return Err(DiffusionError::option("eta", "from 0 to 1", self.eta));
         }
         Ok(())
+    }
+
+    /// Weight of the guidance at a network time, of which `last` is the noisiest.
+    fn weight(&self, network_time: f64, last: f64) -> f64 {
+        // In f32, as the authors compare: 0.7 counts as 0.7.
+        #[allow(clippy::cast_possible_truncation)]
+        let first = ((1.0 - self.eta) * last) as f32;
+        if network_time >= f64::from(first) { self.theta } else { 0.0 }
+    }
+
+    /// The factor as libtorch counts sizes.
+    fn factor(&self) -> i64 {
+        self.factor as i64
+    }
+
+    fn check_shape(&self, x_t: &Tensor) -> Result<(), DiffusionError> {
+        let (size, m) = (x_t.size(), self.factor());
+        if size.len() == 4 && size[2] % m == 0 && size[3] % m == 0 {
+            return Ok(());
+        }
+        Err(DiffusionError::WrongShape {
+            argument: "x_t".to_owned(),
+            expected: format!("[batch, channel, row, column], rows and columns multiples of the factor {m}"),
+            actual: size,
+        })
+    }
+
+    /// Means of the squares of m × m pixels.
+    fn shrunk(&self, x: &Tensor) -> Result<Tensor, DiffusionError> {
+        let m = self.factor();
+        Ok(x.f_avg_pool2d([m, m], [m, m], [0, 0], false, true, None)?)
+    }
+
+    /// What makes the coarse part of `high`, of the large image's size, that of `low`, of the small one's.
+    fn correction(&self, high: &Tensor, low: &Tensor) -> Result<Tensor, DiffusionError> {
+        let coarse = low - self.shrunk(high)?;
+        let size = high.size();
+        Ok(coarse.f_upsample_nearest2d([size[2], size[3]], None, None)?)
     }
 }
 
@@ -82,10 +124,7 @@ impl<'a> UpsampleGuidance<'a> {
     /// Weight of the guidance at a network time.
     #[must_use]
     pub fn weight(&self, network_time: f64) -> f64 {
-        // In f32, as the authors compare: 0.7 counts as 0.7.
-        #[allow(clippy::cast_possible_truncation)]
-        let first = ((1.0 - self.options.eta) * self.times.steps()) as f32;
-        if network_time >= f64::from(first) { self.options.theta } else { 0.0 }
+        self.options.weight(network_time, self.times.steps())
     }
 
     /// The noise that the network sees in `x_t`.
@@ -100,22 +139,14 @@ impl<'a> UpsampleGuidance<'a> {
         Ok(prediction.noise(&output, x_t, &alpha, &sigma))
     }
 
-    /// The factor as libtorch counts sizes.
-    fn factor(&self) -> i64 {
-        self.options.factor as i64
-    }
-
     /// Means of the squares of m × m pixels.
     pub(crate) fn shrunk(&self, x: &Tensor) -> Result<Tensor, DiffusionError> {
-        let m = self.factor();
-        Ok(x.f_avg_pool2d([m, m], [m, m], [0, 0], false, true, None)?)
+        self.options.shrunk(x)
     }
 
     /// What is added to the prediction `high` for the large image, given that for the small one.
     pub(crate) fn correction(&self, high: &Tensor, low: &Tensor) -> Result<Tensor, DiffusionError> {
-        let coarse = low / self.options.factor as f64 - self.shrunk(high)?;
-        let size = high.size();
-        Ok(coarse.f_upsample_nearest2d([size[2], size[3]], None, None)?)
+        self.options.correction(high, &(low / self.options.factor as f64))
     }
 }
 
@@ -128,15 +159,7 @@ impl Denoiser for UpsampleGuidance<'_> {
     }
 
     fn predict_at(&self, x_t: &Tensor, network_time: f64, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
-        let size = x_t.size();
-        let m = self.factor();
-        if size.len() != 4 || size[2] % m != 0 || size[3] % m != 0 {
-            return Err(DiffusionError::WrongShape {
-                argument: "x_t".to_owned(),
-                expected: format!("[batch, channel, row, column], rows and columns multiples of the factor {m}"),
-                actual: size,
-            });
-        }
+        self.options.check_shape(x_t)?;
         let high = self.noise(x_t, network_time, class)?;
         let weight = self.weight(network_time);
         if weight == 0.0 {

@@ -6,7 +6,7 @@ use dim_diffusion::guidance::ClassifierFreeGuidance;
 use dim_diffusion::noise::{NoiseStream, SampleNoise};
 use dim_diffusion::sampler::{Sampler, SamplerInputs, Step};
 use dim_diffusion::schedule::{NoiseSchedule, RectifiedFlow, ScaledLinear, VpSde};
-use dim_diffusion::upsample::{UpsampleGuidance, UpsampleOptions};
+use dim_diffusion::upsample::{FlowUpsampleGuidance, UpsampleGuidance, UpsampleOptions};
 use dim_diffusion::{Denoiser, DiffusionError};
 use dim_model::BackboneConfig;
 use tch::{Kind, Tensor};
@@ -109,20 +109,18 @@ pub fn sample_each(
     }
     let schedule = build_schedule(request.schedule, request.time_shift)?;
     let discrete = ScaledLinear::stable_diffusion();
-    let upsampled = match (request.upsample, request.schedule) {
-        (Some(factor), Schedule::Sd) => Some(UpsampleGuidance::new(&guided, &discrete, UpsampleOptions::new(factor))?),
-        (Some(_), other) => {
-            let name = if other == Schedule::Flow { "flow" } else { "vp_sde" };
-            return Err(TrainerError::Usage(format!(
-                "--upsample: this network was trained with the schedule {name}, and upsample guidance is for sd"
-            )));
+    let upsampled: Option<Box<dyn Denoiser>> = match (request.upsample.map(UpsampleOptions::new), request.schedule) {
+        (Some(options), Schedule::Sd) => Some(Box::new(UpsampleGuidance::new(&guided, &discrete, options)?)),
+        (Some(options), Schedule::Flow) => Some(Box::new(FlowUpsampleGuidance::new(&guided, options)?)),
+        (Some(_), Schedule::VpSde) => {
+            return Err(TrainerError::Usage(
+                "--upsample: this network was trained with the schedule vp_sde, and upsample guidance is for sd and flow"
+                    .to_owned(),
+            ));
         }
         (None, _) => None,
     };
-    let denoiser: &dyn Denoiser = match &upsampled {
-        Some(upsampled) => upsampled,
-        None => &guided,
-    };
+    let denoiser: &dyn Denoiser = upsampled.as_deref().unwrap_or(&guided);
     let device = network.parameters().device();
     let shape = [network.config().in_channels(), request.size[0], request.size[1]].map(|size| size as i64);
 
