@@ -5,7 +5,7 @@
 #
 # PROGRAM, WEIGHTS_PROGRAM and PYTHON name dim-trainer, the example procedural_inception and an interpreter with the packages
 # (tests/published_metrics.py of dim-trainer says which); by default those of this checkout, and python3. WORKERS (1): processes in which
-# pytorch-fid reads images.
+# pytorch-fid reads images. REPEAT (1): how often each image is in the folder whose speed is measured, by hard links.
 set -euo pipefail
 folder=$1 device=${2:-cpu} images=${3:-100} batch=${4:-50}
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,14 +17,23 @@ mkdir -p "$folder"
 cd "$folder"
 [ -e inception.pth ] || "$weights_program" inception.pth
 make=(); [ -d images ] || make=(--make "$images")
-published() {
-    "$python" "$script" images reference inception.pth --device "$device" --batch-size "$batch" --workers "${WORKERS:-1}" "$@"
+published_of() {
+    "$python" "$script" "$1" reference inception.pth --device "$device" --batch-size "$batch" --workers "${WORKERS:-1}" "${@:2}"
 }
-ours() { "$program" eval --json --device "$device" --images images --features inception --weights inception.pth --batch-size "$batch" "$@"; }
+ours_of() {
+    "$program" eval --json --device "$device" --images "$1" --features inception --weights inception.pth --batch-size "$batch" "${@:2}"
+}
+published() { published_of images "$@"; }
+ours() { ours_of images "$@"; }
+((${#make[@]} == 0)) || published --speed "${make[@]}" >/dev/null
+mkdir -p many
+for ((copy = 0; copy < ${REPEAT:-1}; ++copy)); do
+    for file in images/*.png; do ln -f "$file" "many/$copy-$(basename "$file")"; done
+done
 echo "== pytorch-fid, images a second, three times"
-published --speed "${make[@]}"; published --speed; published --speed
+for _ in 1 2 3; do published_of many --speed; done
 echo "== dim-trainer, images a second (in images_per_s), three times"
-for _ in 1 2 3; do ours --save-statistics statistics.safetensors; done
+for _ in 1 2 3; do ours_of many --save-statistics statistics.safetensors; done
 echo "== the packages' metrics"
 published
 metrics=(--reference reference --metrics fd,sfid,is,kid,pr,dc --score-parts 1 --kid-subsets 1 --kid-subset-size "$images")

@@ -18,8 +18,10 @@ use super::metric::Needs;
 use super::set::Set;
 use crate::error::TrainerError;
 
-/// Images that are read at once; each may be cut into hundreds of patches, which wait in memory.
+/// Images that are read at once, at least; each may be cut into hundreds of patches, which wait in memory.
 const READ_AT_ONCE: usize = 16;
+/// The same of each thread, so that few of them wait for the last one.
+const READ_BY_EACH: usize = 4;
 
 /// How folders are measured.
 pub(crate) struct Folders<'a> {
@@ -73,10 +75,14 @@ impl Folders<'_> {
         let mut whole = Measuring::new(measure, set(needs, subject.clone())?);
         let mut patches = Measuring::new(measure, set(Needs::default(), subject)?);
         let (input, grid) = (measure.network.input(), self.patches);
+        let at_once = match grid {
+            None => READ_AT_ONCE.max(READ_BY_EACH * rayon::current_num_threads()),
+            Some(_) => READ_AT_ONCE,
+        };
         thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);
             scope.spawn(move || {
-                for paths in paths[share].chunks(READ_AT_ONCE) {
+                for paths in paths[share].chunks(at_once) {
                     let prepared: Vec<_> = paths.par_iter().map(|path| prepare(path, input, grid.as_ref())).collect();
                     // Of several that cannot be read, the first by name is told.
                     let prepared: Result<Vec<Prepared>, TrainerError> = prepared.into_iter().collect();

@@ -2,7 +2,7 @@
 
 use dim_data::Image;
 use dim_data::transform::{Filter, resize};
-use dim_eval::features::{FeatureExtractor, Input};
+use dim_eval::features::{FeatureExtractor, Input, Seen};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -33,6 +33,8 @@ pub(crate) struct Measuring<'a> {
     /// Prepared ones, `[image, 3, row, column]`, and how large the images were.
     prepared: Vec<Tensor>,
     sizes: Vec<[usize; 2]>,
+    /// The batch that the device is at, or has just seen: nobody waits for it until the next one is on its way.
+    under_way: Option<(Seen, Vec<[usize; 2]>)>,
 }
 
 /// An image as [`Measuring::push`] takes it: where the network needs one size, resized to that.
@@ -48,7 +50,7 @@ pub(super) fn input_of(input: Input, image: Image) -> Result<Image, TrainerError
 
 impl<'a> Measuring<'a> {
     pub(crate) fn new(measure: Measure<'a>, set: Set) -> Self {
-        Self { measure, set, waiting: Vec::new(), prepared: Vec::new(), sizes: Vec::new() }
+        Self { measure, set, waiting: Vec::new(), prepared: Vec::new(), sizes: Vec::new(), under_way: None }
     }
 
     /// Takes in an image that was `size` before it became an [input](input_of), RGB.
@@ -62,7 +64,7 @@ impl<'a> Measuring<'a> {
         }
         self.waiting.push(input);
         self.sizes.push(size);
-        if self.sizes.len() >= self.measure.batch_size { self.flush() } else { Ok(()) }
+        if self.sizes.len() >= self.measure.batch_size { self.send() } else { Ok(()) }
     }
 
     /// Takes in images on the device, `[image, channel, row, column]` in [-1, 1], grey or RGB, as if they had been written to files.
@@ -91,17 +93,23 @@ impl<'a> Measuring<'a> {
             self.prepared.push(self.measure.network.prepare(&bytes)?);
             self.sizes.extend(vec![pixels; piece.size()[0] as usize]);
             if self.sizes.len() >= self.measure.batch_size {
-                self.flush()?;
+                self.send()?;
             }
         }
         Ok(())
     }
 
-    /// Sends what waits through the network.
+    /// Sends what waits through the network, and waits for what it sees.
     ///
     /// # Errors
     /// As [`push`](Self::push).
     pub(crate) fn flush(&mut self) -> Result<(), TrainerError> {
+        self.send()?;
+        self.take_in()
+    }
+
+    /// Sends what waits through the network, and takes in what it saw before.
+    fn send(&mut self) -> Result<(), TrainerError> {
         self.prepare()?;
         if !self.prepared.is_empty() {
             let batch = match &self.prepared[..] {
@@ -109,11 +117,16 @@ impl<'a> Measuring<'a> {
                 several => Tensor::f_cat(several, 0)?,
             };
             let seen = self.measure.network.see(&batch)?;
-            self.set.add(&seen, &self.sizes)?;
+            self.take_in()?;
+            self.under_way = Some((seen, std::mem::take(&mut self.sizes)));
             self.prepared.clear();
-            self.sizes.clear();
         }
         Ok(())
+    }
+
+    fn take_in(&mut self) -> Result<(), TrainerError> {
+        let Some((seen, sizes)) = self.under_way.take() else { return Ok(()) };
+        self.set.add(&seen, &sizes)
     }
 
     /// The set, with all that was pushed in it.
@@ -128,11 +141,19 @@ impl<'a> Measuring<'a> {
     fn prepare(&mut self) -> Result<(), TrainerError> {
         let Some(first) = self.waiting.first() else { return Ok(()) };
         let shape = [self.waiting.len() as i64, first.height() as i64, first.width() as i64, RGB];
-        let bytes: Vec<u8> = self.waiting.iter().flat_map(|image| image.pixels().iter().copied()).collect();
-        let bytes = Tensor::f_from_slice(&bytes)?.f_view(shape)?.f_to_device(self.measure.device)?;
+        let bytes: Vec<&[u8]> = self.waiting.iter().map(Image::pixels).collect();
+        let bytes = to_device(&Tensor::f_from_slice(&bytes.concat())?, self.measure.device)?.f_view(shape)?;
         let pixels = bytes.f_permute([0, 3, 1, 2])?.f_contiguous()?.f_to_kind(Kind::Float)?;
         self.prepared.push(self.measure.network.prepare(&pixels)?);
         self.waiting.clear();
         Ok(())
     }
+}
+
+/// A copy that nobody waits for: the device may still be at the batch before.
+fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TrainerError> {
+    Ok(match device {
+        Device::Cuda(_) => tensor.f_pin_memory(device)?.f_to_device_(device, tensor.kind(), true, false)?,
+        _ => tensor.f_to_device(device)?,
+    })
 }
