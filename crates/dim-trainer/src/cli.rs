@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use dim_eval::features::EfficientNetLite0;
+use dim_eval::features::LiteSize;
 
 use crate::device::DeviceChoice;
 
@@ -507,7 +507,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// The trained weights of EfficientNet-Lite0, without which its features are not compared.
-    #[arg(long, value_name = "FILE", default_value = EfficientNetLite0::INSTALLED)]
+    #[arg(long, value_name = "FILE", default_value = LiteSize::Lite0.installed())]
     pub efficientnet_lite0: PathBuf,
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use dim_eval::features::LiteSize;
 
 use super::ComputeArgs;
 use crate::evaluation::Metric;
@@ -112,6 +113,10 @@ pub struct EvalSampleArgs {
 pub enum FeaturesName {
     /// EfficientNet-Lite0, trained on ImageNet: 1,280 features.
     EfficientnetLite0,
+    /// The next larger one, of 240 pixels.
+    EfficientnetLite1,
+    /// The next after that, of 260 pixels.
+    EfficientnetLite2,
     /// The Inception network of FID: 2,048 features.
     Inception,
     /// DINOv2 of any published size, told by its weights: 1,024 features of ViT-L/14, which is FD-DINOv2's.
@@ -122,7 +127,9 @@ impl FeaturesName {
     /// As the command line and the configuration write it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::EfficientnetLite0 => "efficientnet-lite0",
+            Self::EfficientnetLite0 => LiteSize::Lite0.name(),
+            Self::EfficientnetLite1 => LiteSize::Lite1.name(),
+            Self::EfficientnetLite2 => LiteSize::Lite2.name(),
             Self::Inception => "inception",
             Self::Dinov2 => "dinov2",
         }
