@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use dim_eval::features::LiteSize;
 
-use crate::device::DeviceChoice;
+use crate::device::{CudaGraphs, DeviceChoice};
 
 pub use eval::{EvalArgs, EvalSampleArgs, FeaturesName, PreprocessingName};
 
@@ -181,6 +181,10 @@ pub struct SampleArgs {
     /// each draws its share of the images of a --folder.
     #[arg(long)]
     pub sequence_parallel: bool,
+    /// On a GPU, record the network's work for a batch of each shape as a CUDA graph and replay it: the host has less to do, the images are the
+    /// same. By default where a process draws by itself.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = CudaGraphs::Auto)]
+    pub cuda_graphs: CudaGraphs,
     /// With --json, also say how long each step took, for which the device is waited for.
     #[arg(long, requires = "json")]
     pub time_steps: bool,

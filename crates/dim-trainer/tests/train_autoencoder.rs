@@ -5,7 +5,6 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
 
 use common::{AUTOENCODER, Place, text};
 use dim_model::{AutoencoderConfig, Precision, weights::WeightFile};

@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 use dim_eval::features::LiteSize;
 
 use super::ComputeArgs;
+use crate::device::CudaGraphs;
 use crate::evaluation::Metric;
 
 /// `dim-trainer eval`
@@ -99,6 +100,9 @@ pub struct EvalSampleArgs {
     /// Samples that are drawn at once.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub sample_batch_size: u32,
+    /// On a GPU, record the network's work for a batch of each shape as a CUDA graph and replay it: the host has less to do, the samples are the same.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = CudaGraphs::Auto, conflicts_with = "images")]
+    pub cuda_graphs: CudaGraphs,
     /// The autoencoder's weights, for a network that draws latents; by default the configuration's.
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "images")]
     pub autoencoder: Option<PathBuf>,
