@@ -7,13 +7,13 @@
 #
 # Needs python3 with torch (its torchrun starts the processes). DIM_TRAINER says how to start the program: `cargo run --release -p dim-trainer --` by
 # default, `./run dim-trainer` in a bundle. STEPS (6) is how many steps are drawn, the first of which is not counted; SIZES ("2048 4096") are the sides
-# in pixels; MODEL (dim_h_2_512) and DEVICE (auto) are for trying the script out; LIMIT (120) is how many seconds a run may take.
+# in pixels; GRAPHS (off) is on for CUDA graphs, for which the first two steps are not counted; MODEL (dim_h_2_512) and DEVICE (auto) are for trying the script out; LIMIT (120) is how many seconds a run may take.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 
 out=$(realpath -m "${1:?name the file for the results}")
 cards=${2:-2}
-steps=${STEPS:-6} model=${MODEL:-dim_h_2_512} device=${DEVICE:-auto}
+graphs=${GRAPHS:-off} steps=${STEPS:-6} model=${MODEL:-dim_h_2_512} device=${DEVICE:-auto}
 read -r -a sizes <<<"${SIZES-2048 4096}"
 read -r -a trainer <<<"${DIM_TRAINER:-cargo run --release -p dim-trainer --}"
 
@@ -58,7 +58,7 @@ draw() {
     launcher_of "$processes"
     echo "── $name: $size px, $precision, $processes processes" >&2
     "${launcher[@]}" "${trainer[@]}" sample --untrained --config "$work/$precision.toml" --device "$device" --size "${size}x$size" \
-        --class 7 --count 1 --batch-size 1 --sampler ddim --steps "$steps" --cfg-scale 1 --sequence-parallel \
+        --class 7 --count 1 --batch-size 1 --sampler ddim --steps "$steps" --cfg-scale 1 --sequence-parallel --cuda-graphs "$graphs" \
         --latents "$work/$name.safetensors" --json --time-steps >"$work/$name.json" 2>"$work/$name.txt" &
     local started_process=$! started=$SECONDS
     while kill -0 "$started_process" 2>/dev/null && ((SECONDS - started <= ${LIMIT:-120})); do sleep 0.2; done
@@ -68,12 +68,14 @@ draw() {
         echo "{\"name\": \"$name\", \"processes\": $processes, \"failed\": true}" | tee -a "$out"
         return 0
     fi
-    python3 - "$work" "$name" "$processes" "$size" "$precision" <<'PYTHON' | tee -a "$out"
+    python3 - "$work" "$name" "$processes" "$size" "$precision" "$graphs" <<'PYTHON' | tee -a "$out"
 import json, pathlib, statistics, struct, sys
-work, name, processes, size, precision = sys.argv[1:]
+work, name, processes, size, precision, graphs = sys.argv[1:]
+# A graph is recorded at the second call.
+first = 2 if graphs == "on" else 1
 work = pathlib.Path(work)
 drawn = json.loads((work / f"{name}.json").read_text().strip().splitlines()[-1])
-steps = drawn["step_seconds"][1:]
+steps = drawn["step_seconds"][first:]
 
 def latents(name):
     bytes = (work / f"{name}.safetensors").read_bytes()
@@ -82,7 +84,7 @@ def latents(name):
     return memoryview(bytes)[8 + length + start : 8 + length + end].cast("f")
 
 line = {
-    "name": name, "processes": int(processes), "size": int(size), "precision": drawn["parameters"]["precision"],
+    "name": name, "processes": int(processes), "size": int(size), "precision": drawn["parameters"]["precision"], "graphs": graphs,
     "step_s": statistics.median(steps), "fastest_s": min(steps), "slowest_s": max(steps), "steps": len(steps),
     "peak_memory_bytes": drawn.get("peak_memory_bytes"), "whole_s": drawn["seconds"],
 }
@@ -92,7 +94,7 @@ if alone != name and (work / f"{alone}.safetensors").exists():
     line["largest_value"] = max(map(abs, one))
     line["largest_difference"] = max(abs(a - b) for a, b in zip(one, other))
     line["mean_difference"] = statistics.fmean(abs(a - b) for a, b in zip(one, other))
-    of_one = json.loads((work / f"{alone}.json").read_text().strip().splitlines()[-1])["step_seconds"][1:]
+    of_one = json.loads((work / f"{alone}.json").read_text().strip().splitlines()[-1])["step_seconds"][first:]
     line["speed_up"] = statistics.median(of_one) / statistics.median(steps)
 print(json.dumps(line))
 PYTHON

@@ -71,14 +71,21 @@ pub(crate) struct SetupArguments {
     /// Also fetch Fashion-MNIST, from Debian's package
     #[arg(long)]
     fashion_mnist: bool,
+    /// Also fetch the weights of EfficientNet-Lite1, for `dim-trainer eval --features efficientnet-lite1`
+    #[arg(long)]
+    efficientnet_lite1: bool,
+    /// Also fetch the weights of EfficientNet-Lite2, for `dim-trainer eval --features efficientnet-lite2`
+    #[arg(long)]
+    efficientnet_lite2: bool,
 }
 
 pub(crate) fn run(command: Command, workspace: &Workspace) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     match command {
         Command::Setup(arguments) => {
-            let SetupArguments { cuda, nvcc, fashion_mnist } = arguments;
-            let request = Request { cuda, nvcc, fashion_mnist, ..Request::default() };
+            let SetupArguments { cuda, nvcc, fashion_mnist, efficientnet_lite1, efficientnet_lite2 } = arguments;
+            let request =
+                Request { cuda, nvcc, fashion_mnist, efficientnet_lite1, efficientnet_lite2, ..Request::default() };
             let ready = setup::run(workspace, request, &interrupt)?;
             for line in ready.left_out {
                 println!("  {line}");

@@ -10,6 +10,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 use super::SweepError;
 
 const CFG_SCALE: f64 = 1.5;
+/// Before a recording.
+const WARM_UP_RUNS: usize = 3;
 /// Where a step of a solver takes image and noise: what they are does not change its time.
 const STEP: (f64, f64) = (0.99, -0.01);
 
@@ -100,7 +102,7 @@ impl Network {
     /// # Errors
     /// No memory, or work that cannot be recorded.
     pub fn record(&self, mode: Mode, inputs: &Inputs, ordinal: usize) -> Result<CudaGraph, SweepError> {
-        Ok(CudaGraph::record(ordinal, || self.infer(mode, inputs))?.0)
+        Ok(CudaGraph::record(ordinal, WARM_UP_RUNS, || self.infer(mode, inputs))?.0)
     }
 
     fn infer(&self, mode: Mode, inputs: &Inputs) -> Result<Tensor, SweepError> {

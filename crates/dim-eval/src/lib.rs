@@ -1,7 +1,7 @@
 //! Numbers about images: what a network sees in them, and how far two sets of images, or two images, are apart.
 //!
 //! ```text
-//! images ─▶ features (Inception, DINOv2, EfficientNet-Lite0) ─▶ statistics (mean, covariance) ─▶ frechet (FID, sFID: one number for two sets)
+//! images ─▶ features (Inception, DINOv2, EfficientNet-Lite) ─▶ statistics (mean, covariance) ─▶ frechet (FID, sFID: one number for two sets)
 //!    │         │ │ │                                  └─▶ neighbours (precision, recall, density, coverage), kernel (KID)
 //!    │         │ │ └─▶ inception_score (of one set)
 //!    │         └─▶ perceptual (a distance of two images, with gradients)

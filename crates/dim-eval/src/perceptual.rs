@@ -5,20 +5,20 @@
 
 use tch::{Kind, Tensor};
 
-use crate::{EvalError, features::EfficientNetLite0};
+use crate::{EvalError, features::EfficientNetLite};
 
 /// Added under the root of a squared length: a pixel whose map is zero has a gradient, too.
 const EPS: f64 = 1e-8;
 
-/// The distance that EfficientNet-Lite0 sees.
+/// The distance that an EfficientNet-Lite sees.
 pub struct Perceptual {
-    network: EfficientNetLite0,
+    network: EfficientNetLite,
 }
 
 impl Perceptual {
     /// By the maps of `network`.
     #[must_use]
-    pub fn new(network: EfficientNetLite0) -> Self {
+    pub fn new(network: EfficientNetLite) -> Self {
         Self { network }
     }
 

@@ -1,6 +1,7 @@
 //! Comparison with tensors that published implementations computed (`golden/`).
 
 mod dinov2;
+mod efficientnet_lite;
 
 use dim_model::ModelError;
 use dim_model::verify::{Computed, File, Report, in_f32};
@@ -9,11 +10,12 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{
     EvalError, Gaussian, InceptionScore, Statistics,
-    features::{EfficientNetLite0, Inception, Preprocessing},
+    features::{Inception, Preprocessing},
     frechet_distance, kernel_distance_of_all, neighbours, radii,
 };
 
 pub use dinov2::dinov2;
+pub use efficientnet_lite::{efficientnet_lite, efficientnet_lite0};
 
 /// Features, logits and maps, absolute.
 const FEATURES: f64 = 1e-4;
@@ -26,8 +28,6 @@ const DISTANCE: f64 = 1e-9;
 /// Distances of fewer samples than dimensions: there the published number itself is off by 2.8e-7, for the roots of eigenvalues that are
 /// zero but for rounding add up in it. The same distance is also checked against the samples themselves, at [`DISTANCE`].
 const SINGULAR_DISTANCE: f64 = 1e-6;
-/// Every so many channels of the head's map are in the file.
-const HEAD_STRIDE: i64 = 16;
 /// Every so many rows and columns of resized images are in the file.
 const RESIZED_STRIDE: i64 = 13;
 /// Every so many channels, and rows and columns, of Inception's maps are in the file.
@@ -48,39 +48,6 @@ pub enum VerifyError {
     /// The computation.
     #[error(transparent)]
     Eval(#[from] EvalError),
-}
-
-/// Checks EfficientNet-Lite0 on images that the file holds as the network reads them: every block, features and logits.
-///
-/// # Errors
-/// A file without the keys that such a file has.
-pub fn efficientnet_lite0(file: &File, network: &EfficientNetLite0) -> Result<Report, VerifyError> {
-    let _no_grad = tch::no_grad_guard();
-    let mut computed = Vec::new();
-    let mut look = |name: &str, map: &Tensor| {
-        if name == "head" {
-            let sample = map.slice(1, None, None, HEAD_STRIDE);
-            if let Ok(expected) = file.tensor("map.head.sample") {
-                computed.push(Computed::new("map.head.sample", &sample, expected, FEATURES));
-            }
-            return;
-        }
-        let key = format!("rms.{name}");
-        if let Ok(expected) = file.tensor(&key) {
-            let rms = map.to_kind(Kind::Double).square().mean(Kind::Double).sqrt().view([1]);
-            computed.push(Computed::new(key, &rms, expected, MAPS).relative());
-        }
-    };
-    let x = file.tensor("x")?.to_device(network.device());
-    let features = network.evaluate(&x, &mut look)?;
-    computed.push(Computed::new("features", &features, file.tensor("features")?, FEATURES));
-    computed.push(Computed::new("logits", &network.logits(&features)?, file.tensor("logits")?, FEATURES));
-    let parameters = Tensor::from_slice(&[EfficientNetLite0::parameters()]);
-    computed.push(Computed::new("n_params", &parameters, file.tensor("n_params")?, 0.0));
-    let mut report = Report::default();
-    report.inputs.push("x".to_owned());
-    in_f32(&computed, &mut report);
-    Ok(report)
 }
 
 /// A number of the file's metadata.

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from transformers import Dinov2Config, Dinov2Model
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
 
+from golden_support import pattern, weights
+
 SEED = 2304
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-MASK = 2**64 - 1
-GOLDEN = 0x9E3779B97F4A7C15
 transformers_positions = Dinov2Embeddings.interpolate_pos_encoding
 
 
@@ -36,17 +36,7 @@ def published_positions(self, embeddings, height, width):
 
 
 def computed(name, shape):
-    """splitmix64 of the name's FNV-1a hash and the seed, as numbers around a centre."""
-    key = 0xCBF29CE484222325
-    for byte in name.encode():
-        key = ((key ^ byte) * 0x100000001B3) & MASK
-    key ^= SEED * GOLDEN & MASK
-    with np.errstate(over="ignore"):
-        z = np.uint64(key) + (np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64)) * np.uint64(GOLDEN)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    unit = (z >> np.uint64(40)).astype(np.float64) / 2**23 - 1
+    """By the rule of crates/dim-model/src/procedural.rs."""
     if "norm" in name and name.endswith("weight"):
         centre, half = 1.0, 0.3
     elif name.endswith(".gamma"):
@@ -57,7 +47,7 @@ def computed(name, shape):
         centre, half = 0.0, 0.1
     else:
         centre, half = 0.0, (3 / np.prod(shape[1:], dtype=np.float64)) ** 0.5
-    return torch.from_numpy((unit * half + centre).astype(np.float32)).reshape(shape)
+    return weights(name, shape, SEED, centre, half)
 
 
 def shapes(config, hidden):
@@ -126,8 +116,7 @@ def write(path, rows, columns, kept, hidden, **config):
     Dinov2Embeddings.interpolate_pos_encoding = published_positions
     made = {name: computed(name, shape) for name, shape in shapes(config, hidden).items()}
     model = loaded(config, made)
-    n, c, i, j = np.ogrid[:2, :3, :rows, :columns]
-    pixels = torch.from_numpy(((i * i * 3 // 7 + j * (5 + n) + c * 31 + i * j // (5 + c) + n * 17) % 256).astype(np.uint8))
+    pixels = pattern(rows, columns)
     mean, deviation = (torch.tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
     prepared = (pixels.float() / 255 - mean) / deviation
     tensors = {"pixels": pixels, "prepared.sample": prepared[:, :, ::13, ::13]}

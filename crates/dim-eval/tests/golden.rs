@@ -5,7 +5,7 @@ mod common;
 
 use std::{collections::BTreeSet, path::Path};
 
-use dim_eval::verify;
+use dim_eval::{features::LiteSize, verify};
 use dim_model::{
     verify::{File, Report},
     weights::WeightFile,
@@ -38,9 +38,24 @@ fn moments_and_distances_are_those_of_scipy() {
 
 #[test]
 fn features_are_those_of_the_published_network() {
-    let Some(network) = common::efficientnet_lite0() else { return };
+    let Some(network) = common::efficientnet_lite(LiteSize::Lite0) else { return };
     let (file, keys) = golden("efficientnet_lite0");
     assert_holds(&verify::efficientnet_lite0(&file, &network).unwrap(), &keys, 21);
+}
+
+#[test]
+fn larger_networks_are_the_published_ones() {
+    common::single_thread();
+    for (size, name) in [(LiteSize::Lite1, "efficientnet_lite1"), (LiteSize::Lite2, "efficientnet_lite2")] {
+        let (file, mut keys) = golden(name);
+        let trained = common::efficientnet_lite(size);
+        // Five probes, parameters, the stem and 21 blocks, features, logits; both again with trained weights.
+        let expected = if trained.is_some() { 32 } else { 30 };
+        if trained.is_none() {
+            keys.retain(|key| !key.starts_with("trained."));
+        }
+        assert_holds(&verify::efficientnet_lite(&file, size, trained.as_ref(), Device::Cpu).unwrap(), &keys, expected);
+    }
 }
 
 #[test]

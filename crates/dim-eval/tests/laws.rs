@@ -3,7 +3,7 @@
 
 mod common;
 
-use dim_eval::features::{Dinov2, EfficientNetLite0, FeatureExtractor, Inception, Preprocessing};
+use dim_eval::features::{Dinov2, EfficientNetLite, FeatureExtractor, Inception, LiteSize, Preprocessing};
 use dim_eval::{
     EvalError, Gaussian, InceptionScore, Neighbours, Perceptual, Statistics, Subsets, frechet_distance,
     kernel_distance, kernel_distance_of_all, neighbours, radii,
@@ -145,7 +145,7 @@ fn images(side: i64, phase: f64) -> Tensor {
 
 #[test]
 fn images_of_another_size_or_number_of_channels_are_refused() {
-    let Some(network) = common::efficientnet_lite0() else { return };
+    let Some(network) = common::efficientnet_lite(LiteSize::Lite0) else { return };
     let pixels = |side| (images(side, 0.0) + 1.0) * 127.5;
     assert_eq!(
         network.see(&network.prepare(&pixels(224)).unwrap()).unwrap().features.size(),
@@ -159,14 +159,14 @@ fn images_of_another_size_or_number_of_channels_are_refused() {
 
 #[test]
 fn stages_halve_the_resolution_from_any_size() {
-    let Some(network) = common::efficientnet_lite0() else { return };
+    let Some(network) = common::efficientnet_lite(LiteSize::Lite0) else { return };
     let sizes: Vec<Vec<i64>> = network.stages(&images(36, 0.0)).unwrap().iter().map(Tensor::size).collect();
     assert_eq!(sizes, [[2, 16, 18, 18], [2, 24, 9, 9], [2, 40, 5, 5], [2, 112, 3, 3], [2, 320, 2, 2]]);
 }
 
 #[test]
 fn perceptual_distance_is_zero_to_itself_and_grows_with_the_difference() {
-    let Some(network) = common::efficientnet_lite0() else { return };
+    let Some(network) = common::efficientnet_lite(LiteSize::Lite0) else { return };
     let perceptual = Perceptual::new(network);
     let image = images(32, 0.0);
     let noise = images(32, 2.0);
@@ -181,7 +181,7 @@ fn perceptual_distance_is_zero_to_itself_and_grows_with_the_difference() {
 
 #[test]
 fn gradient_of_the_perceptual_distance_is_that_of_finite_differences() {
-    let Some(network) = common::efficientnet_lite0() else { return };
+    let Some(network) = common::efficientnet_lite(LiteSize::Lite0) else { return };
     let perceptual = Perceptual::new(network);
     let target = images(32, 0.0);
     let image = (images(32, 0.4) * 0.8).set_requires_grad(true);
@@ -201,7 +201,7 @@ fn gradient_of_the_perceptual_distance_is_that_of_finite_differences() {
 #[test]
 fn weights_of_another_network_are_refused_by_key() {
     let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dim-model/tests/fixtures/legacy.pth");
-    let error = EfficientNetLite0::load(&fixture, Device::Cpu).err().unwrap().to_string();
+    let error = EfficientNetLite::load(LiteSize::Lite0, &fixture, Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("_conv_stem.weight") && error.contains("first"), "{error}");
     let error = Dinov2::load(fixture, Device::Cpu).err().unwrap().to_string();
     assert!(error.contains("the weights of dinov2 must be") && error.contains("first"), "{error}");

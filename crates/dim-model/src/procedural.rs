@@ -62,7 +62,7 @@ fn range(spec: &ParameterSpec) -> Range {
     let product = |sizes: &[i64]| sizes.iter().product::<i64>() as f64;
     let constant = |centre, half_width| Range { centre: Centre::Constant(centre), half_width };
     // The first rule that fits counts.
-    if let Some((_, part)) = name.split_once(".bn.") {
+    if let Some(part) = part_of_batch_norm(name) {
         return match part {
             "weight" => constant(1.0, 0.3),
             "bias" => constant(0.0, 0.1),
@@ -70,7 +70,8 @@ fn range(spec: &ParameterSpec) -> Range {
             _ => constant(1.0, 0.3),
         };
     }
-    if name.ends_with(".conv.weight") && is_module_of_inception(name) {
+    if is_activated_convolution(name) {
+        // Half of what goes through a ReLU is lost.
         constant(0.0, (6.0 / product(&spec.shape[1..])).sqrt())
     } else if name.ends_with("A_log") {
         Range { centre: Centre::LogColumn, half_width: 0.3 }
@@ -110,9 +111,18 @@ fn is_group_norm_of_adm(name: &str) -> bool {
     name == "out.0.weight" || name.ends_with("in_layers.0.weight") || name.ends_with("out_layers.0.weight")
 }
 
-/// Whether this belongs to one of the modules of the Inception network.
-fn is_module_of_inception(name: &str) -> bool {
-    name.starts_with("Conv2d_") || name.starts_with("Mixed_")
+/// Which part of a batch norm this is: Inception calls them `bn`, EfficientNet `_bn` and a number.
+fn part_of_batch_norm(name: &str) -> Option<&str> {
+    let (unit, part) = name.rsplit_once('.')?;
+    let unit = unit.rsplit('.').next()?;
+    (unit == "bn" || unit.starts_with("_bn")).then_some(part)
+}
+
+/// Whether this is a convolution of Inception, or one of EfficientNet that a ReLU follows.
+fn is_activated_convolution(name: &str) -> bool {
+    let inception = (name.starts_with("Conv2d_") || name.starts_with("Mixed_")) && name.ends_with(".conv.weight");
+    let efficientnet = name.starts_with("_conv_") || name.starts_with("_blocks.");
+    inception || (efficientnet && !name.ends_with("_project_conv.weight"))
 }
 
 /// Weyl increment of splitmix64.

@@ -13,9 +13,15 @@ impl Specs {
         self.0.push(spec(name, shape));
     }
 
-    /// A parameter whose gradient comes late.
-    pub(crate) fn push_late(&mut self, name: &str, shape: &[usize]) {
-        self.0.push(spec(name, shape).with_late_gradient());
+    /// A table, learnt tokens, or anything else of several dimensions that multiplies nothing as a whole: weight decay for matrices does not
+    /// reach it.
+    pub(crate) fn push_table(&mut self, name: &str, shape: &[usize]) {
+        self.0.push(spec(name, shape).no_matrix());
+    }
+
+    /// A table whose gradient comes late.
+    pub(crate) fn push_late_table(&mut self, name: &str, shape: &[usize]) {
+        self.0.push(spec(name, shape).no_matrix().with_late_gradient());
     }
 
     /// Weight `[outputs, inputs]` and bias `[outputs]`.

@@ -3,6 +3,7 @@
 // The programs are linked against libtorch_cpu alone and open libtorch_cuda.so when they start, and its headers want
 // CUDA's, which a machine without a GPU does not have. So the class is reached through its exported functions by their
 // names; build.rs has made sure that this is the version whose names these are.
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <dlfcn.h>
 
@@ -76,10 +77,12 @@ char* dim_graph_new(int ordinal, Graph** graph) {
     });
 }
 
-/// From here on the current stream's work is recorded instead of done.
+/// From here on the current stream's work is recorded instead of done. The recording's memory is its own, and what is cached for
+/// others cannot be freed during it: so it is before.
 char* dim_graph_begin(Graph* graph) {
     return dim::guarded([&] {
         cuda().synchronizeDevice(graph->device.index());
+        c10::getDeviceAllocator(c10::DeviceType::CUDA)->emptyCache();
         graph->functions.capture_begin(graph->object, Pool{0, 0}, kThreadLocal);
     });
 }

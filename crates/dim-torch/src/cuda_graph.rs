@@ -7,9 +7,6 @@ use tch::no_grad;
 
 use crate::{TorchError, ffi};
 
-/// Runs before the recording: libraries choose what to use, and caches are filled, which cannot be recorded.
-const WARM_UP_RUNS: usize = 3;
-
 /// A recording. It reads and writes the same memory every time: inputs are changed by writing into the tensors that were read
 /// when it was made.
 pub struct CudaGraph {
@@ -20,13 +17,15 @@ pub struct CudaGraph {
 
 impl CudaGraph {
     /// Records what `work` does on CUDA device `ordinal`, without gradients; returns the recording and the tensors that `work`
-    /// returns, which every [`CudaGraph::replay`] writes anew. `work` is called a few times. It must not wait for the device, nor read
-    /// or write memory of the host.
+    /// returns, which every [`CudaGraph::replay`] writes anew. `work` is called once more than there are `warm_up_runs`, which come first:
+    /// libraries choose what to use, and caches are filled, which cannot be recorded. It must not wait for the device, nor read or write
+    /// memory of the host. Memory that no tensor holds is given back to the device before the recording, which takes its own.
     ///
     /// # Errors
     /// What `work` returns; no GPU, or work that cannot be recorded.
     pub fn record<T, E: From<TorchError>>(
         ordinal: usize,
+        warm_up_runs: usize,
         mut work: impl FnMut() -> Result<T, E>,
     ) -> Result<(Self, T), E> {
         let index = i32::try_from(ordinal).unwrap_or(i32::MAX);
@@ -34,7 +33,7 @@ impl CudaGraph {
         // SAFETY: the callee writes one pointer to `handle` or returns a message.
         ffi::check(unsafe { ffi::dim_graph_new(index, &raw mut handle) })?;
         let graph = Self { handle, not_send: PhantomData };
-        let recorded = no_grad(|| graph.record_on_own_stream(&mut work));
+        let recorded = no_grad(|| graph.record_on_own_stream(warm_up_runs, &mut work));
         // SAFETY: the graph is alive, and its stream current since it was made.
         let left = ffi::check(unsafe { ffi::dim_graph_leave(graph.handle) });
         let results = recorded?;
@@ -42,8 +41,12 @@ impl CudaGraph {
         Ok((graph, results))
     }
 
-    fn record_on_own_stream<T, E: From<TorchError>>(&self, work: &mut impl FnMut() -> Result<T, E>) -> Result<T, E> {
-        for _ in 0..WARM_UP_RUNS {
+    fn record_on_own_stream<T, E: From<TorchError>>(
+        &self,
+        warm_up_runs: usize,
+        work: &mut impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        for _ in 0..warm_up_runs {
             work()?;
         }
         // SAFETY: the graph is alive and has recorded nothing yet.

@@ -20,6 +20,7 @@ pub mod ops;
 mod optimizer;
 mod parameters;
 mod profile;
+mod recorded_calls;
 
 pub use checkpoint::checkpoint;
 pub use cuda_graph::CudaGraph;
@@ -28,3 +29,4 @@ pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};
 pub use parameters::{Derived, ParameterSpec, Parameters, Weight};
 pub use profile::{Event, profile};
+pub use recorded_calls::RecordedCalls;

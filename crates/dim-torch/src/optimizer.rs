@@ -23,7 +23,7 @@ pub struct AdamWConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay, on every parameter as the authors do.
+    /// Decoupled weight decay, on every parameter as the authors do, unless [`AdamW::decaying_matrices_alone`] says otherwise.
     pub weight_decay: f64,
     /// Largest global gradient norm; `None` clips nothing.
     pub clip_norm: Option<f64>,
@@ -57,6 +57,17 @@ pub struct AdamW {
     pub step: u64,
     /// Where in the flat buffer they begin.
     start: i64,
+    /// All elements, in their order.
+    runs: Vec<Run>,
+}
+
+/// Neighbouring elements that all decay, or none of which does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    /// From the beginning of the optimiser's slice.
+    first: i64,
+    length: i64,
+    decays: bool,
 }
 
 impl AdamW {
@@ -76,7 +87,25 @@ impl AdamW {
             ema: values.copy(),
             step: 0,
             start,
+            runs: vec![Run { first: 0, length: values.size()[0], decays: true }],
         }
+    }
+
+    /// Lets weight decay reach those of `parameters` alone that are [matrices](crate::ParameterSpec::matrix): no biases, norms, tables, nor Mamba's A and D.
+    /// `parameters` are those whose values, or whose slice, it was made for.
+    ///
+    /// A step then is one launch for each run of neighbours that are treated alike, some hundreds in a large network; its bits are those of one launch.
+    #[must_use]
+    pub fn decaying_matrices_alone(mut self, parameters: &Parameters) -> Self {
+        let own = self.start..self.start + self.ema.size()[0];
+        let runs = parameters.runs();
+        let ends = runs.iter().skip(1).map(|&(start, _)| start).chain([i64::MAX]);
+        let run = |(&(start, decays), end): (&(i64, bool), i64)| {
+            let (start, end) = (start.max(own.start), end.min(own.end));
+            Run { first: start - own.start, length: end - start, decays }
+        };
+        self.runs = runs.iter().zip(ends).map(run).filter(|run| run.length > 0).collect();
+        self
     }
 
     /// One step with the gradients that `parameters` hold, which stay as they are; the parameters' bf16 copy, if they have one,
@@ -135,31 +164,67 @@ impl AdamW {
         norm: &Tensor,
         lr: f64,
     ) -> Result<(), TorchError> {
-        let AdamWConfig { beta1, beta2, eps, weight_decay, clip_norm, .. } = self.config;
-        let ema_decay = self.config.ema_decay_at(self.step);
-        let step = NonZeroU64::MIN.saturating_add(self.step);
-        let clip = clip_norm.map(|max_norm| Ok::<_, TorchError>(Clip { norm: view(NAME, "norm", norm)?, max_norm }));
-        let inputs = AdamWEma {
-            gradients: view(NAME, "gradients", gradients)?,
-            clip: clip.transpose()?,
-            schedule: None,
-            constants: Constants { lr, beta1, beta2, eps, weight_decay, ema_decay, gradient_scale: 1.0, step },
-        };
-        // SAFETY: five buffers of their own, each viewed once: those of the state belong to `self`, which is borrowed
+        let clip = |max_norm| Ok::<_, TorchError>(Clip { norm: view(NAME, "norm", norm)?, max_norm });
+        let clip = self.config.clip_norm.map(clip).transpose()?;
+        for run in &self.runs {
+            let part = |tensor: &Tensor| tensor.f_narrow(0, run.first, run.length);
+            let part = Part {
+                values: part(values)?,
+                gradients: part(gradients)?,
+                first_moment: part(&self.first_moment)?,
+                second_moment: part(&self.second_moment)?,
+                ema: part(&self.ema)?,
+                bf16_copy: copy.as_ref().map(part).transpose()?,
+            };
+            part.advance(clip, self.constants(lr, run.decays))?;
+        }
+        self.step = self.step.saturating_add(1);
+        Ok(())
+    }
+
+    /// The numbers of the next step.
+    fn constants(&self, lr: f64, decays: bool) -> Constants {
+        let AdamWConfig { beta1, beta2, eps, weight_decay, .. } = self.config;
+        Constants {
+            lr,
+            beta1,
+            beta2,
+            eps,
+            weight_decay: if decays { weight_decay } else { 0.0 },
+            ema_decay: self.config.ema_decay_at(self.step),
+            gradient_scale: 1.0,
+            step: NonZeroU64::MIN.saturating_add(self.step),
+        }
+    }
+}
+
+/// Neighbouring elements, and what belongs to them.
+struct Part {
+    values: Tensor,
+    gradients: Tensor,
+    first_moment: Tensor,
+    second_moment: Tensor,
+    ema: Tensor,
+    bf16_copy: Option<Tensor>,
+}
+
+impl Part {
+    /// One step with these gradients, of whose whole `clip` says the norm.
+    fn advance(&self, clip: Option<Clip<'_>>, constants: Constants) -> Result<(), TorchError> {
+        let inputs = AdamWEma { gradients: view(NAME, "gradients", &self.gradients)?, clip, schedule: None, constants };
+        // SAFETY: buffers of their own, each viewed once: those of the state belong to the optimiser, which is borrowed
         // exclusively, and those of the parameters are in use by no one else during a step, since tensors are not shared
         // between threads.
         let state = unsafe {
             AdamWEmaState {
-                parameters: view_in_place(NAME, "parameters", values)?,
+                parameters: view_in_place(NAME, "parameters", &self.values)?,
                 first_moment: view_in_place(NAME, "first_moment", &self.first_moment)?,
                 second_moment: view_in_place(NAME, "second_moment", &self.second_moment)?,
                 ema: view_in_place(NAME, "ema", &self.ema)?,
-                bf16_copy: copy.as_ref().map(|copy| view_in_place(NAME, "bf16_copy", copy)).transpose()?,
+                bf16_copy: self.bf16_copy.as_ref().map(|copy| view_in_place(NAME, "bf16_copy", copy)).transpose()?,
             }
         };
-        adamw_ema::step(&queue(values)?, &inputs, state)?;
-        self.step = step.get();
-        Ok(())
+        Ok(adamw_ema::step(&queue(&self.values)?, &inputs, state)?)
     }
 }
 

@@ -29,18 +29,29 @@ pub struct ParameterSpec {
     ///
     /// Such parameters stand together at the end of the flat buffer, so that neighbours' gradients, which travel with theirs, need not wait.
     pub late: bool,
+    /// Whether it is a weight of a linear map or a convolution: what weight decay is meant for, if it is not for all.
+    ///
+    /// By default so if it has two dimensions or more; tables, learnt tokens and Mamba's `A`, which have them, too, are none.
+    pub matrix: bool,
 }
 
 impl ParameterSpec {
     /// A parameter called `name` of this shape.
     pub fn new(name: impl Into<String>, shape: &[i64]) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), late: false }
+        Self { name: name.into(), shape: shape.to_vec(), late: false, matrix: shape.len() > 1 }
     }
 
     /// The same, of a parameter whose gradient comes late.
     #[must_use]
     pub fn with_late_gradient(mut self) -> Self {
         self.late = true;
+        self
+    }
+
+    /// The same, of a parameter that is no weight of a linear map although it looks like one.
+    #[must_use]
+    pub fn no_matrix(mut self) -> Self {
+        self.matrix = false;
         self
     }
 
@@ -239,6 +250,15 @@ impl Parameters {
     /// Where each parameter begins in the flat buffer.
     pub(crate) fn offsets(&self) -> Vec<i64> {
         offsets(&self.specs)
+    }
+
+    /// The flat buffer in runs of parameters that are matrices, or are not: where each begins, in order.
+    pub(crate) fn runs(&self) -> Vec<(i64, bool)> {
+        let mut runs: Vec<(i64, bool)> =
+            self.offsets().into_iter().zip(&self.specs).map(|(offset, spec)| (offset, spec.matrix)).collect();
+        runs.sort_unstable_by_key(|&(offset, _)| offset);
+        runs.dedup_by_key(|&mut (_, matrix)| matrix);
+        runs
     }
 
     /// Says that the values were written by something that libtorch does not count.

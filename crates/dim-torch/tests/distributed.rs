@@ -140,7 +140,7 @@ fn loss(parameters: &Parameters, step: i64, first: i64, count: i64) -> Tensor {
 fn alone() -> (Tensor, Tensor, Vec<f64>) {
     let parameters = Parameters::zeros(&specs(), Device::Cpu).unwrap();
     start(&parameters);
-    let mut optimizer = AdamW::new(CONFIG, &parameters);
+    let mut optimizer = AdamW::new(CONFIG, &parameters).decaying_matrices_alone(&parameters);
     let norms = (0..3).map(|step| {
         parameters.zero_gradients();
         loss(&parameters, step, 0, EXAMPLES).backward();
@@ -162,7 +162,9 @@ fn divided(world: World, options: ReducerOptions) -> (Tensor, Tensor, Vec<f64>) 
     let whole = parameters.padded_values().copy();
     let length = whole.size()[0] / parts as i64;
     let own = if parts == 1 { 0 } else { rank as i64 * length };
-    let mut optimizer = AdamW::of_slice(CONFIG, &whole.narrow(0, own, length), own);
+    // Slices end within runs of what decays.
+    let mut optimizer =
+        AdamW::of_slice(CONFIG, &whole.narrow(0, own, length), own).decaying_matrices_alone(&parameters);
     let reducer = Reducer::new(&world, &parameters, options).unwrap();
     let count = EXAMPLES / size as i64;
     let half = count / 2;

@@ -94,6 +94,67 @@ fn follows_the_definition(ema_warmup: bool) {
     assert_eq!(optimizer.step, 5);
 }
 
+/// What torch.optim.AdamW (2.11.0) makes of these parameters in f64 by five steps on the sum of their cubes, with a group that decays for `weight`
+/// and `filter` and one that does not for the others (lr 0.01, betas 0.9 and 0.99, eps 1e-8, weight decay 0.5, gradients clipped to 1.5).
+const BY_TORCH: [(&str, &[i64], &[f64]); 5] = [
+    (
+        "weight",
+        &[3, 5],
+        &[
+            0.0,
+            0.049951577,
+            0.146202617,
+            0.243442728,
+            0.340850234,
+            0.438312344,
+            0.535798473,
+            0.633297156,
+            0.730803188,
+            0.828313875,
+            0.925827692,
+            1.023343712,
+            1.120861338,
+            1.218380172,
+            1.315899937,
+        ],
+    ),
+    ("bias", &[7], &[0.95003547, 1.05002746, 1.150020913, 1.250015464, 1.350010859, 1.450006916, 1.550003504]),
+    ("scale", &[], &[1.949993474]),
+    (
+        "table",
+        &[2, 4],
+        &[2.949980579, 3.049979766, 3.149979005, 3.249978293, 3.349977624, 3.449976994, 3.549976401, 3.649975841],
+    ),
+    ("filter", &[2, 3], &[3.851505952, 3.949030321, 4.046554715, 4.144079132, 4.24160357, 4.339128028]),
+];
+
+#[test]
+fn decay_of_matrices_alone_is_that_of_parameter_groups() {
+    let spec = |(name, shape, _): &(&str, &[i64], &[f64])| match *name {
+        "weight" => ParameterSpec::new(*name, shape).with_late_gradient(),
+        "table" => ParameterSpec::new(*name, shape).no_matrix(),
+        _ => ParameterSpec::new(*name, shape),
+    };
+    let specs: Vec<_> = BY_TORCH.iter().map(spec).collect();
+    let config = AdamWConfig { weight_decay: 0.5, clip_norm: Some(1.5), ..CONFIG };
+    let parameters = Parameters::zeros(&specs, Device::Cpu).unwrap().with_bf16_copy();
+    fill(&parameters);
+    let copied = parameters.weight("bias").unwrap();
+    let _ = copied.computed(Kind::BFloat16).unwrap();
+    let mut optimizer = AdamW::new(config, &parameters).decaying_matrices_alone(&parameters);
+    for _ in 0..5 {
+        parameters.zero_gradients();
+        loss(&parameters).backward();
+        let _ = optimizer.step(&parameters, 1e-2).unwrap();
+    }
+    for (name, _, expected) in BY_TORCH {
+        let found = parameters.get(name).unwrap().detach().flatten(0, -1).to_kind(Kind::Double);
+        let error = (found - Tensor::from_slice(expected)).abs().max().double_value(&[]);
+        assert!(error < 2e-6, "{name}: {error}");
+    }
+    assert!(copied.computed(Kind::BFloat16).unwrap().equal(&copied.leaf().detach().to_kind(Kind::BFloat16)));
+}
+
 #[test]
 fn names_are_unique_and_known() {
     let twice = [ParameterSpec::new("w", &[2]), ParameterSpec::new("w", &[3])];

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use dim_torch::cuda;
 use tch::{Cuda, Device};
 
@@ -45,6 +46,18 @@ impl fmt::Display for DeviceChoice {
             Self::Cuda(ordinal) => write!(formatter, "cuda:{ordinal}"),
         }
     }
+}
+
+/// Whether samples are drawn by replaying CUDA graphs of the network's calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum CudaGraphs {
+    /// On a GPU, unless several processes draw an image together.
+    #[default]
+    Auto,
+    /// On a GPU, in any case.
+    On,
+    /// No: the host launches every kernel.
+    Off,
 }
 
 /// Where a command computes.
@@ -100,6 +113,21 @@ impl Compute {
             (config::Precision::Bf16, false) => Err(TrainerError::Usage(
                 "train.precision = \"bf16\" needs a GPU; use \"auto\" or \"f32\" on this device".to_owned(),
             )),
+        }
+    }
+
+    /// Whether samples are drawn with CUDA graphs; `together` says whether several processes draw each image together.
+    ///
+    /// # Errors
+    /// [`TrainerError::Usage`] if they are asked for on a CPU.
+    pub(crate) fn cuda_graphs(&self, choice: CudaGraphs, together: bool) -> Result<bool, TrainerError> {
+        match choice {
+            CudaGraphs::On if !self.device.is_cuda() => {
+                Err(TrainerError::Usage(format!("--cuda-graphs on needs a GPU, got {}", name_of(self.device))))
+            }
+            CudaGraphs::On => Ok(true),
+            CudaGraphs::Auto => Ok(self.device.is_cuda() && !together),
+            CudaGraphs::Off => Ok(false),
         }
     }
 
@@ -170,6 +198,21 @@ mod tests {
         assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
         for text in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {
             assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn graphs_are_for_gpus_and_for_a_process_that_draws_by_itself_unless_asked_for() {
+        let of = |device, choice, together| Compute { device, threads: 1 }.cuda_graphs(choice, together).ok();
+        let (cpu, gpu) = (Device::Cpu, Device::Cuda(0));
+        for together in [false, true] {
+            assert_eq!(of(gpu, CudaGraphs::Auto, together), Some(!together));
+            assert_eq!(
+                [CudaGraphs::On, CudaGraphs::Off].map(|choice| of(gpu, choice, together)),
+                [Some(true), Some(false)]
+            );
+            assert_eq!([CudaGraphs::Auto, CudaGraphs::Off].map(|choice| of(cpu, choice, together)), [Some(false); 2]);
+            assert_eq!(of(cpu, CudaGraphs::On, together), None);
         }
     }
 }

@@ -34,7 +34,7 @@ pub mod train;
 pub mod verify;
 
 pub use denoiser::Network;
-pub use device::DeviceChoice;
+pub use device::{CudaGraphs, DeviceChoice};
 pub use error::TrainerError;
 pub use evaluation::Scores;
 pub use files::{write_atomically, write_bytes_atomically};

@@ -7,8 +7,9 @@ mod common;
 use std::fs;
 
 use common::{Place, efficientnet_weights, text};
-use dim_eval::features::{Dinov2, Dinov2Layout, FeedForward};
+use dim_eval::features::{Dinov2, Dinov2Layout, EfficientNetLite, FeedForward, LiteSize};
 use dim_model::weights::{self, Naming};
+use dim_torch::Parameters;
 use tch::Tensor;
 
 fn json(place: &Place, arguments: &[&str]) -> serde_json::Value {
@@ -131,12 +132,40 @@ fn images_that_are_all_alike_are_told() {
 fn write_dinov2(place: &Place, name: &str, change: impl Fn(&str, &Tensor)) -> String {
     let layout =
         Dinov2Layout { width: 64, depth: 1, feed_forward: FeedForward::Mlp, hidden: 128, patch: 14, learnt_side: 4 };
-    let parameters = Dinov2::procedural_parameters(layout, 5).unwrap();
+    write(place, name, &Dinov2::procedural_parameters(layout, 5).unwrap(), change)
+}
+
+/// Writes weights under the published names; `change` sees each before.
+fn write(place: &Place, name: &str, parameters: &Parameters, change: impl Fn(&str, &Tensor)) -> String {
     let tensors: Vec<_> = parameters.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.detach().copy())).collect();
     tensors.iter().for_each(|(name, tensor)| change(name, tensor));
     let path = place.path(name);
     weights::save(&path, tensors, Naming::Ours, &std::collections::BTreeMap::new()).unwrap();
     path.display().to_string()
+}
+
+#[test]
+fn features_of_the_larger_efficientnets_are_compared_and_kept_apart() {
+    let place = Place::new();
+    let weights = [LiteSize::Lite1, LiteSize::Lite2].map(|size| {
+        let parameters = EfficientNetLite::procedural_parameters(size, 5).unwrap();
+        write(&place, &format!("{}.safetensors", size.name()), &parameters, |_, _| ())
+    });
+    let eval = |features: &'static str, weights| -> Vec<&str> { vec!["--features", features, "--weights", weights] };
+    let lite1 = eval("efficientnet-lite1", &weights[0]);
+    let of = |more: &[&str]| json(&place, &[&lite1[..], more].concat());
+    let saved = of(&["--images", "images/ring", "--save-statistics", "ring.safetensors"]);
+    assert_eq!((&saved["features"], &saved["images"]), (&"efficientnet-lite1".into(), &6.into()));
+    let found = of(&["--images", "images/stripes", "--reference", "ring.safetensors"]);
+    assert!(found["frechet_distance"].as_f64().unwrap() > 1.0, "{found}");
+
+    let images = ["eval", "--device", "cpu", "--images", "images/ring", "--reference", "ring.safetensors"];
+    let fails = |more: &[&str], code, expected: &[&str]| place.fails(&[&images[..], more].concat(), code, expected);
+    let apart = ["were not measured alike", "efficientnet-lite2 of the images, efficientnet-lite1 of the reference"];
+    fails(&eval("efficientnet-lite2", &weights[1]), 1, &apart);
+    fails(&eval("efficientnet-lite1", &weights[1]), 1, &["the weights do not fit the network"]);
+    let absent = ["the weights of efficientnet-lite2 are not there", "cargo xtask setup --efficientnet-lite2"];
+    fails(&["--features", "efficientnet-lite2"], 2, &absent);
 }
 
 #[test]

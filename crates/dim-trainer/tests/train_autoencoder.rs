@@ -5,7 +5,6 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
 
 use common::{AUTOENCODER, Place, text};
 use dim_model::{AutoencoderConfig, Precision, weights::WeightFile};
@@ -114,14 +113,9 @@ fn a_longer_run_reconstructs_and_its_latents_vary_as_noise_does() {
 
 #[test]
 fn the_perceptual_loss_is_part_of_it() {
-    let installed = dim_eval::features::EfficientNetLite0::INSTALLED;
-    let weights = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(installed);
-    if !weights.exists() {
-        eprintln!("skipped: {} is not there; `cargo xtask setup` installs it", weights.display());
-        return;
-    }
+    let Some(weights) = common::efficientnet_weights() else { return };
     let place = place();
-    let network = format!("loss.perceptual_network={}", weights.display());
+    let network = format!("loss.perceptual_network={weights}");
     let short = ["--set", "image_size=32", "--set", "train.images=4"];
     train(&place, "without", &short);
     train(&place, "with", &[&short[..], &["--set", "loss.perceptual_weight=1", "--set", &network]].concat());

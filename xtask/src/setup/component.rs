@@ -70,6 +70,22 @@ pub(crate) const EFFICIENTNET_LITE0: Component = Component {
     installed_bytes: 19 * MB,
 };
 
+pub(crate) const EFFICIENTNET_LITE1: Component = Component {
+    name: "efficientnet-lite1",
+    title: "EfficientNet-Lite1 0.1.0",
+    source: Source::Wheels { pins: include_str!("../../pins/efficientnet-lite1.txt") },
+    download_bytes: 21 * MB,
+    installed_bytes: 22 * MB,
+};
+
+pub(crate) const EFFICIENTNET_LITE2: Component = Component {
+    name: "efficientnet-lite2",
+    title: "EfficientNet-Lite2 0.1.0",
+    source: Source::Wheels { pins: include_str!("../../pins/efficientnet-lite2.txt") },
+    download_bytes: 23 * MB,
+    installed_bytes: 25 * MB,
+};
+
 pub(crate) const LIBCLANG: Component = Component {
     name: "libclang",
     title: "libclang 18.1.1",
@@ -120,13 +136,15 @@ pub(crate) fn distributions(pins: &str) -> Vec<Distribution> {
 mod tests {
     use super::*;
 
-    const ALL: [&Component; 9] = [
+    const ALL: [&Component; 11] = [
         &LIBTORCH,
         &CUDA_RUNTIME,
         &CUDA_LIBRARIES,
         &NVCC,
         &OPENMOJI,
         &EFFICIENTNET_LITE0,
+        &EFFICIENTNET_LITE1,
+        &EFFICIENTNET_LITE2,
         &LIBCLANG,
         &CLANG_FORMAT,
         &FASHION_MNIST,

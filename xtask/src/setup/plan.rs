@@ -1,8 +1,8 @@
 //! Which components belong on this machine. Pure decisions; nothing is looked at or installed here.
 
 use super::component::{
-    CLANG_FORMAT, CUDA_LIBRARIES, CUDA_RUNTIME, Component, EFFICIENTNET_LITE0, FASHION_MNIST, LIBCLANG, LIBTORCH, NVCC,
-    OPENMOJI,
+    CLANG_FORMAT, CUDA_LIBRARIES, CUDA_RUNTIME, Component, EFFICIENTNET_LITE0, EFFICIENTNET_LITE1, EFFICIENTNET_LITE2,
+    FASHION_MNIST, LIBCLANG, LIBTORCH, NVCC, OPENMOJI,
 };
 
 /// What was asked for beyond what every machine gets.
@@ -13,6 +13,8 @@ pub(crate) struct Request {
     /// The CUDA compiler even where no GPU is seen.
     pub(crate) nvcc: bool,
     pub(crate) fashion_mnist: bool,
+    pub(crate) efficientnet_lite1: bool,
+    pub(crate) efficientnet_lite2: bool,
     pub(crate) libclang: bool,
     pub(crate) clang_format: bool,
 }
@@ -70,6 +72,12 @@ pub(crate) fn plan(machine: Machine, request: Request) -> Plan {
     if request.fashion_mnist {
         plan.want(&FASHION_MNIST, Need::Required);
     }
+    if request.efficientnet_lite1 {
+        plan.want(&EFFICIENTNET_LITE1, Need::Required);
+    }
+    if request.efficientnet_lite2 {
+        plan.want(&EFFICIENTNET_LITE2, Need::Required);
+    }
     plan
 }
 
@@ -120,8 +128,17 @@ mod tests {
 
     #[test]
     fn the_rest_comes_only_when_asked_for() {
-        let request = Request { nvcc: true, fashion_mnist: true, libclang: true, clang_format: true, cuda: false };
+        let request = Request {
+            cuda: false,
+            nvcc: true,
+            fashion_mnist: true,
+            efficientnet_lite1: true,
+            efficientnet_lite2: true,
+            libclang: true,
+            clang_format: true,
+        };
         let extra = &wanted(LAPTOP, request)[4..];
-        assert_eq!(extra, ["nvcc", "libclang", "clang-format", "fashion-mnist"]);
+        let all = ["nvcc", "libclang", "clang-format", "fashion-mnist", "efficientnet-lite1", "efficientnet-lite2"];
+        assert_eq!(extra, all);
     }
 }

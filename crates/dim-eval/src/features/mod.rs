@@ -1,13 +1,14 @@
 //! Networks whose features stand for what is in an image.
 
 mod dinov2;
-mod efficientnet_lite0;
+mod efficientnet_lite;
 mod folded;
 mod inception;
 
 pub(crate) use dinov2::normalised_as_imagenet;
 pub use dinov2::{Dinov2, Dinov2Layout, FeedForward};
-pub use efficientnet_lite0::{EfficientNetLite0, STAGES};
+pub(crate) use efficientnet_lite::as_published;
+pub use efficientnet_lite::{EfficientNetLite, LiteSize, STAGES};
 pub use inception::{Inception, Preprocessing};
 
 use tch::Tensor;

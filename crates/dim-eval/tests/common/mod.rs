@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-use dim_eval::features::EfficientNetLite0;
+use dim_eval::features::{EfficientNetLite, LiteSize};
 use tch::Device;
 
-/// EfficientNet-Lite0 with its weights; `None`, said aloud, where `cargo xtask setup` could not install them.
-pub(crate) fn efficientnet_lite0() -> Option<EfficientNetLite0> {
+/// An EfficientNet-Lite with its weights; `None`, said aloud, where they are not installed.
+pub(crate) fn efficientnet_lite(size: LiteSize) -> Option<EfficientNetLite> {
     single_thread();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(EfficientNetLite0::INSTALLED);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(size.installed());
     if !path.exists() {
-        eprintln!("skipped: {} is not there; `cargo xtask setup` installs it", path.display());
+        eprintln!("skipped: {} is not there; `{}` installs it", path.display(), size.installer());
         return None;
     }
-    Some(EfficientNetLite0::load(path, Device::Cpu).unwrap())
+    Some(EfficientNetLite::load(size, path, Device::Cpu).unwrap())
 }
 
 /// Tests run side by side; threads that wait for each other would only spin.

@@ -14,7 +14,7 @@ pub(super) fn parameter_specs(config: &DimConfig) -> Vec<ParameterSpec> {
     let labels = config.classes + 1;
     let patch = config.patch_size * config.patch_size * config.in_channels;
     let mut specs = Specs::default();
-    specs.push("position_table", &[2 + config.table_grid().patches(), d]);
+    specs.push_table("position_table", &[2 + config.table_grid().patches(), d]);
     specs.push("patch_embed.weight", &[d, config.in_channels, config.patch_size, config.patch_size]);
     specs.push("patch_embed.bias", &[d]);
     for block in 0..config.depth {
@@ -23,12 +23,12 @@ pub(super) fn parameter_specs(config: &DimConfig) -> Vec<ParameterSpec> {
     specs.push("norm_out.weight", &[d]);
     specs.push_linear("time_embed.linear_1", d, TIME_FREQUENCIES);
     specs.push_linear("time_embed.linear_2", d, d);
-    specs.push("class_embed.modulation", &[labels, d]);
+    specs.push_table("class_embed.modulation", &[labels, d]);
     specs.push_linear("modulation", 3 * d, d);
-    specs.push("class_embed.token", &[labels, d]);
-    specs.push("separator_tokens", &[SEPARATORS, d]);
+    specs.push_table("class_embed.token", &[labels, d]);
+    specs.push_table("separator_tokens", &[SEPARATORS, d]);
     if config.padding != Padding::None {
-        specs.push("padding_tokens", &[PADDING, d]);
+        specs.push_table("padding_tokens", &[PADDING, d]);
     }
     if config.local_convolution {
         for convolution in ["local_conv_in", "local_conv_out"] {
@@ -45,10 +45,10 @@ fn push_block(config: &DimConfig, specs: &mut Specs, block: usize) {
     let (d, e, n, r) = (config.d_model, config.d_inner(), config.d_state, config.dt_rank());
     let prefix = format!("blocks.{block}");
     // All tables are added to what they modify at once.
-    specs.push_late(&format!("{prefix}.modulation_table"), &[3, d]);
+    specs.push_late_table(&format!("{prefix}.modulation_table"), &[3, d]);
     specs.push(&format!("{prefix}.norm.weight"), &[d]);
     let mamba = |name: &str| format!("{prefix}.mamba.{name}");
-    specs.push(&mamba("a_log"), &[e, n]);
+    specs.push_table(&mamba("a_log"), &[e, n]);
     specs.push(&mamba("d"), &[e]);
     specs.push(&mamba("in_proj.weight"), &[2 * e, d]);
     specs.push(&mamba("conv1d.weight"), &[e, config.d_conv]);
@@ -73,6 +73,17 @@ fn push_block(config: &DimConfig, specs: &mut Specs, block: usize) {
 mod tests {
     use super::*;
     use crate::BackboneConfig;
+
+    #[test]
+    fn matrices_are_the_weights_of_linear_maps_and_convolutions() {
+        let config = DimConfig { padding: Padding::Lateral, ..DimConfig::dim_s_2() };
+        for spec in config.parameter_specs() {
+            let name = spec.name.as_str();
+            let of_a_norm = name.ends_with("norm.weight") || name.starts_with("norm_out");
+            // As Mamba's authors mark A and D, and as is usual for biases, norms and embeddings.
+            assert_eq!(spec.matrix, name.ends_with(".weight") && !of_a_norm, "{name}");
+        }
+    }
 
     #[test]
     fn presets_have_the_published_parameter_counts() {

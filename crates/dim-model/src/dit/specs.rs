@@ -22,7 +22,7 @@ pub(super) fn parameter_specs(config: &DitConfig) -> Vec<ParameterSpec> {
     specs.push("x_embedder.proj.bias", &[d]);
     specs.push_linear("t_embedder.mlp.0", d, TIME_FREQUENCIES);
     specs.push_linear("t_embedder.mlp.2", d, d);
-    specs.push("y_embedder.embedding_table.weight", &[config.classes + usize::from(config.null_class), d]);
+    specs.push_table("y_embedder.embedding_table.weight", &[config.classes + usize::from(config.null_class), d]);
     for block in 0..config.depth {
         let name = |layer: &str| format!("blocks.{block}.{layer}");
         specs.push_linear(&name("attn.qkv"), 3 * d, d);

@@ -16,7 +16,7 @@ pub(super) fn parameter_specs(config: &UnetConfig) -> Vec<ParameterSpec> {
     specs.push_linear("time_embed.0", embedding, config.model_channels);
     specs.push_linear("time_embed.2", embedding, embedding);
     if config.labels() > 0 {
-        specs.push("label_emb.weight", &[config.labels(), embedding]);
+        specs.push_table("label_emb.weight", &[config.labels(), embedding]);
     }
     for layer in layout.layers() {
         push_layer(&mut specs, layer, embedding);

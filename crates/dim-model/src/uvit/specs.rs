@@ -13,7 +13,7 @@ pub(super) fn parameter_specs(config: &UvitConfig) -> Vec<ParameterSpec> {
     let (d, c, patch) = (config.d_model, config.in_channels, config.patch_size);
     let patches = config.grid(config.image_size, config.image_size).patches();
     let mut specs = Specs::default();
-    specs.push("pos_embed", &[1, config.extra_tokens() + patches, d]);
+    specs.push_table("pos_embed", &[1, config.extra_tokens() + patches, d]);
     specs.push("patch_embed.proj.weight", &[d, c, patch, patch]);
     specs.push("patch_embed.proj.bias", &[d]);
     if config.mlp_time_embed {
@@ -21,7 +21,7 @@ pub(super) fn parameter_specs(config: &UvitConfig) -> Vec<ParameterSpec> {
         specs.push_linear("time_embed.2", d, 4 * d);
     }
     if config.classes > 0 {
-        specs.push("label_emb.weight", &[config.classes + usize::from(config.null_class), d]);
+        specs.push_table("label_emb.weight", &[config.classes + usize::from(config.null_class), d]);
     }
     let half = config.depth / 2;
     (0..half).for_each(|index| push_block(&mut specs, &format!("in_blocks.{index}"), d, false));

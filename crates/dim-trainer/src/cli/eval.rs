@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
+use dim_eval::features::LiteSize;
 
 use super::ComputeArgs;
+use crate::device::CudaGraphs;
 use crate::evaluation::Metric;
 
 /// `dim-trainer eval`
@@ -98,6 +100,9 @@ pub struct EvalSampleArgs {
     /// Samples that are drawn at once.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub sample_batch_size: u32,
+    /// On a GPU, record the network's work for a batch of each shape as a CUDA graph and replay it: the host has less to do, the samples are the same.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = CudaGraphs::Auto, conflicts_with = "images")]
+    pub cuda_graphs: CudaGraphs,
     /// The autoencoder's weights, for a network that draws latents; by default the configuration's.
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "images")]
     pub autoencoder: Option<PathBuf>,
@@ -112,6 +117,10 @@ pub struct EvalSampleArgs {
 pub enum FeaturesName {
     /// EfficientNet-Lite0, trained on ImageNet: 1,280 features.
     EfficientnetLite0,
+    /// The next larger one, of 240 pixels.
+    EfficientnetLite1,
+    /// The next after that, of 260 pixels.
+    EfficientnetLite2,
     /// The Inception network of FID: 2,048 features.
     Inception,
     /// DINOv2 of any published size, told by its weights: 1,024 features of ViT-L/14, which is FD-DINOv2's.
@@ -122,7 +131,9 @@ impl FeaturesName {
     /// As the command line and the configuration write it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::EfficientnetLite0 => "efficientnet-lite0",
+            Self::EfficientnetLite0 => LiteSize::Lite0.name(),
+            Self::EfficientnetLite1 => LiteSize::Lite1.name(),
+            Self::EfficientnetLite2 => LiteSize::Lite2.name(),
             Self::Inception => "inception",
             Self::Dinov2 => "dinov2",
         }

@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use dim_model::Precision;
 use dim_report::machine::{cards, commit_of, processor};
-use dim_torch::distributed::{Place, World};
 use tch::Device;
 
-use super::together::timeouts;
+use super::together::Together;
 use crate::cli::{TrainArgs, Which};
 use crate::config::{RunConfig, Train};
-use crate::device::{Compute, name_of};
+use crate::device::name_of;
 use crate::error::TrainerError;
 use crate::files;
 use crate::format::thousands;
@@ -33,25 +32,21 @@ pub(super) fn run<T: Task>(
     let launch = Launch::from_environment(|name| env::var(name).ok())?;
     let resumed = from_where(arguments, &run, launch.as_ref())?;
     let mut config: T::Config = read_config(arguments, resumed, &run)?;
-    let identity = identity(command, &config)?;
-    let threads = config.train().threads;
-    let compute = match &launch {
-        Some(launch) => Compute::start_one_of(launch, arguments.compute, threads)?,
-        None => Compute::start(arguments.compute, threads)?,
-    };
-    config.train_mut().threads = Some(compute.threads);
-    let precision = compute.precision(config.train().precision)?;
     let meant = arguments.overwrite || arguments.resume == Some(Which::IfAny) || started_again(launch.as_ref());
     if resumed.is_none() && !meant {
         run.refuse_existing()?;
     }
-    let world = launch.map(|launch| join(&launch.place, &config, compute.device, &identity)).transpose()?;
-    let leads = world.as_ref().is_none_or(World::leads);
+    refuse_small_batch(config.train(), launch.as_ref())?;
+    let asked = (arguments.compute, config.train().threads);
+    let together = Together::join(launch.as_ref(), command, &shared(&config)?, asked, &config.train().distributed)?;
+    let (compute, leads) = (together.compute, together.leads());
+    config.train_mut().threads = Some(compute.threads);
+    let precision = compute.precision(config.train().precision)?;
     let mut task = open(&config, compute.device, precision)?;
     if leads {
         task.prepare_to_lead(&config, compute.device)?;
     }
-    let mut state = TrainState::<T>::zeros(&config, compute.device, precision, world.clone())?;
+    let mut state = TrainState::<T>::zeros(&config, compute.device, precision, together.world.clone())?;
     let start = match resumed {
         Some(which) => {
             let data = DataSummary::of(&**task.source());
@@ -64,9 +59,7 @@ pub(super) fn run<T: Task>(
                 Some(path) => state.start_from(path, &config)?,
                 None => state.initialise(config.train().seed)?,
             }
-            if let Some(world) = &world {
-                world.barrier()?; // others may still read them
-            }
+            together.wait()?; // others may still read them
             if leads {
                 run.clear()?; // last, for the initial weights may stand in it
             }
@@ -76,12 +69,11 @@ pub(super) fn run<T: Task>(
     if leads {
         files::write_bytes_atomically(&run.config(), config.to_toml()?.as_bytes())?;
         eprintln!(
-            "{} parameters, {} images of {} classes, on {}{}; run folder {}",
+            "{} parameters, {} images of {} classes, on {}; run folder {}",
             thousands(T::parameters(&state.network).iter().map(|(spec, _)| spec.elements() as u64).sum()),
             thousands(task.source().len() as u64),
             task.source().classes().len(),
-            compute.describe(),
-            world.as_ref().map_or_else(String::new, |world| format!(", one of {} processes", world.size())),
+            together.describe(),
             run.path().display()
         );
         if matches!(start, Start::Fresh) {
@@ -102,7 +94,7 @@ pub(super) fn run<T: Task>(
         },
         processor: processor(),
         threads: compute.threads,
-        processes: world.as_ref().map_or(1, World::size),
+        processes: together.size(),
         precision: precision.name().to_owned(),
         images_found: task.source().len() as u64,
         classes: task.source().classes().len(),
@@ -114,9 +106,7 @@ pub(super) fn run<T: Task>(
     session.trace = arguments.trace.clone().filter(|_| leads);
     session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));
     let outcome = train(&mut session)?;
-    if let Some(world) = world {
-        world.leave()?;
-    }
+    together.leave()?;
     if leads {
         let images_seen = session.state.images_seen;
         let reason = match outcome {
@@ -185,21 +175,18 @@ fn started_again(launch: Option<&Launch>) -> bool {
 }
 
 /// What all processes of a run must agree on, in lines.
-fn identity<C: RunConfig>(command: &str, config: &C) -> Result<String, TrainerError> {
+fn shared<C: RunConfig>(config: &C) -> Result<String, TrainerError> {
     let mut shared = config.clone();
     shared.train_mut().threads = None; // each machine has its own
-    Ok(format!("program {} {command}\n{}", env!("CARGO_PKG_VERSION"), shared.to_toml()?))
+    shared.to_toml()
 }
 
-fn join<C: RunConfig>(place: &Place, config: &C, device: Device, identity: &str) -> Result<World, TrainerError> {
-    let (together, batch) = (&config.train().distributed, config.train().batch_size);
-    if place.size > batch {
-        return Err(TrainerError::Usage(format!(
-            "train.batch_size must be at least the number of processes, {}, got {batch}",
-            place.size
-        )));
+fn refuse_small_batch(train: &Train, launch: Option<&Launch>) -> Result<(), TrainerError> {
+    let (size, batch) = (launch.map_or(1, |launch| launch.place.size), train.batch_size);
+    if size <= batch {
+        return Ok(());
     }
-    Ok(World::join(place, device, identity, timeouts(together))?)
+    Err(TrainerError::Usage(format!("train.batch_size must be at least the number of processes, {size}, got {batch}")))
 }
 
 /// The configuration of the command line, or, when resuming without one, the run's own.

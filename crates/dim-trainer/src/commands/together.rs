@@ -23,7 +23,7 @@ pub(super) struct Together {
 }
 
 /// How long to wait for other processes.
-pub(super) fn timeouts(config: &Distributed) -> Timeouts {
+fn timeouts(config: &Distributed) -> Timeouts {
     Timeouts {
         start: Duration::from_secs_f64(config.start_timeout_s),
         operation: Duration::from_secs_f64(config.timeout_s),
@@ -41,11 +41,26 @@ impl Together {
         (compute, threads): (ComputeArgs, Option<usize>),
         config: &Distributed,
     ) -> Result<Self, TrainerError> {
-        let Some(launch) = Launch::from_environment(|name| env::var(name).ok())? else {
+        let launch = Launch::from_environment(|name| env::var(name).ok())?;
+        Self::join(launch.as_ref(), command, &format!("{arguments:#?}"), (compute, threads), config)
+    }
+
+    /// The same, as `launch` says, of processes that must agree on the lines `shared`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(super) fn join(
+        launch: Option<&Launch>,
+        command: &str,
+        shared: &str,
+        (compute, threads): (ComputeArgs, Option<usize>),
+        config: &Distributed,
+    ) -> Result<Self, TrainerError> {
+        let Some(launch) = launch else {
             return Ok(Self { compute: Compute::start(compute, threads)?, world: None });
         };
-        let compute = Compute::start_one_of(&launch, compute, threads)?;
-        let identity = format!("program {} {command}\n{arguments:#?}", env!("CARGO_PKG_VERSION"));
+        let compute = Compute::start_one_of(launch, compute, threads)?;
+        let identity = format!("program {} {command}\n{shared}", env!("CARGO_PKG_VERSION"));
         let world = World::join(&launch.place, compute.device, &identity, timeouts(config))?;
         Ok(Self { compute, world: Some(world) })
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dim_data::DataConfig;
-use dim_eval::features::EfficientNetLite0;
+use dim_eval::features::LiteSize;
 use dim_model::AutoencoderConfig;
 use serde::{Deserialize, Serialize};
 
@@ -76,7 +76,7 @@ impl Default for Reconstruction {
             norm: ReconstructionNorm::L1,
             kl_weight: 1e-6,
             perceptual_weight: 0.1,
-            perceptual_network: EfficientNetLite0::INSTALLED.into(),
+            perceptual_network: LiteSize::Lite0.installed().into(),
             learned_variance: true,
         }
     }

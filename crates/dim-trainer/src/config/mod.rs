@@ -27,7 +27,9 @@ pub use autoencoder::{Autoencoder, AutoencoderKind};
 pub use autoencoder_run::{AutoencoderRun, Pictures, Reconstruction, ReconstructionNorm};
 pub use difference::{Difference, Effect, differences};
 pub use run::RunConfig;
-pub use sections::{Diffusion, Distributed, Ema, Evaluation, Precision, ReduceIn, Sample, Schedule, Split, Train};
+pub use sections::{
+    Diffusion, Distributed, Ema, Evaluation, Precision, ReduceIn, Sample, Schedule, Split, Train, WeightDecayOn,
+};
 
 use crate::error::TrainerError;
 

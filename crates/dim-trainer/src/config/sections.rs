@@ -83,8 +83,11 @@ pub struct Train {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay, on every parameter.
+    /// Decoupled weight decay.
     pub weight_decay: f64,
+    /// What it reaches.
+    #[serde(default)]
+    pub weight_decay_on: WeightDecayOn,
     /// Largest norm of the gradient; absent: no clipping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -173,6 +176,17 @@ impl Distributed {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Which parameters decay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightDecayOn {
+    /// Every one, as in the paper's training.
+    #[default]
+    All,
+    /// The weights of linear maps and convolutions: no biases, norms, tables, learnt tokens, nor Mamba's A and D.
+    Matrices,
 }
 
 /// What is split between processes. Rajbhandari et al., arXiv 1910.02054.

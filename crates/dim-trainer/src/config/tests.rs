@@ -118,7 +118,7 @@ fn unknown_keys_are_named_with_the_nearest() {
     let message = error(&["train.weight_dekay=1"]);
     assert_eq!(
         message,
-        "--set train.weight_dekay=1: unknown key `train.weight_dekay`; did you mean `train.weight_decay`?"
+        "--set train.weight_dekay=1: unknown key `train.weight_dekay`; did you mean `train.weight_decay` or `train.weight_decay_on`?"
     );
     let message = error(&["batch_size=4"]);
     assert!(message.contains("unknown key `batch_size`; did you mean `train.batch_size`?"), "{message}");

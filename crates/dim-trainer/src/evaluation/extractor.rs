@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dim_eval::features::{Dinov2, EfficientNetLite0, FeatureExtractor, Inception, Preprocessing};
+use dim_eval::features::{Dinov2, EfficientNetLite, FeatureExtractor, Inception, LiteSize, Preprocessing};
 use tch::Device;
 
 use crate::cli::{FeaturesName, PreprocessingName};
@@ -31,33 +31,26 @@ impl ExtractorChoice {
     /// # Errors
     /// [`TrainerError::Usage`] if they are not there, or must be named.
     pub(crate) fn weights(&self) -> Result<PathBuf, TrainerError> {
-        let path = match (&self.weights, self.features) {
+        let source = Source::of(self.features);
+        let name = self.features.name();
+        let usage = |message: String| Err(TrainerError::Usage(message));
+        let path = match (&self.weights, source) {
             (Some(path), _) => path.clone(),
-            (None, FeaturesName::EfficientnetLite0) => PathBuf::from(EfficientNetLite0::INSTALLED),
-            (None, features) => {
-                let published = match features {
-                    FeaturesName::Dinov2 => {
-                        "`--weights dinov2_vitl14_pretrain.pth` of the published code, or `model.safetensors` of facebook/dinov2-large"
-                    }
-                    _ => {
-                        "`--weights pt_inception-2015-12-05-6726825d.pth`, as pytorch-fid downloads it, or the same in safetensors"
-                    }
-                };
-                let name = features.name();
-                return Err(TrainerError::Usage(format!("the weights of {name} must be named: {published}")));
+            (None, Source::Installed(size)) => PathBuf::from(size.installed()),
+            (None, Source::Named(published)) => {
+                return usage(format!("the weights of {name} must be named: {published}"));
             }
         };
         if path.exists() {
             return Ok(path);
         }
-        let advice = match self.features {
-            FeaturesName::EfficientnetLite0 => {
-                "`cargo xtask setup` installs them, `--weights FILE` names them elsewhere"
+        let advice = match source {
+            Source::Installed(size) => {
+                format!("`{}` installs them, `--weights FILE` names them elsewhere", size.installer())
             }
-            FeaturesName::Inception | FeaturesName::Dinov2 => "`--weights FILE` names them",
+            Source::Named(_) => "`--weights FILE` names them".to_owned(),
         };
-        let name = self.features.name();
-        Err(TrainerError::Usage(format!("{}: the weights of {name} are not there; {advice}", path.display())))
+        usage(format!("{}: the weights of {name} are not there; {advice}", path.display()))
     }
 
     /// Reads the network.
@@ -74,10 +67,38 @@ impl ExtractorChoice {
             PreprocessingName::PytorchFid => Preprocessing::PytorchFid,
             PreprocessingName::Tensorflow => Preprocessing::Tensorflow,
         };
+        let lite = |size| EfficientNetLite::load(size, path, device);
         Ok(match self.features {
-            FeaturesName::EfficientnetLite0 => Box::new(EfficientNetLite0::load(path, device)?),
+            FeaturesName::EfficientnetLite0 => Box::new(lite(LiteSize::Lite0)?),
+            FeaturesName::EfficientnetLite1 => Box::new(lite(LiteSize::Lite1)?),
+            FeaturesName::EfficientnetLite2 => Box::new(lite(LiteSize::Lite2)?),
             FeaturesName::Inception => Box::new(Inception::load(path, preprocessing, device)?),
             FeaturesName::Dinov2 => Box::new(Dinov2::load(path, device)?),
         })
+    }
+}
+
+/// Where weights come from if no file is named.
+#[derive(Clone, Copy)]
+enum Source {
+    /// Set-up installs them.
+    Installed(LiteSize),
+    /// They must be named: the argument that names the published ones.
+    Named(&'static str),
+}
+
+impl Source {
+    fn of(features: FeaturesName) -> Self {
+        match features {
+            FeaturesName::EfficientnetLite0 => Self::Installed(LiteSize::Lite0),
+            FeaturesName::EfficientnetLite1 => Self::Installed(LiteSize::Lite1),
+            FeaturesName::EfficientnetLite2 => Self::Installed(LiteSize::Lite2),
+            FeaturesName::Inception => Self::Named(
+                "`--weights pt_inception-2015-12-05-6726825d.pth`, as pytorch-fid downloads it, or the same in safetensors",
+            ),
+            FeaturesName::Dinov2 => Self::Named(
+                "`--weights dinov2_vitl14_pretrain.pth` of the published code, or `model.safetensors` of facebook/dinov2-large",
+            ),
+        }
     }
 }

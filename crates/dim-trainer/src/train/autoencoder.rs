@@ -12,7 +12,7 @@ use std::sync::Arc;
 use dim_data::{ImageSource, Loader, LoaderConfig, Order, Pixels, Source};
 use dim_diffusion::noise::NoiseStream;
 use dim_eval::Perceptual;
-use dim_eval::features::EfficientNetLite0;
+use dim_eval::features::{EfficientNetLite, LiteSize};
 use dim_model::weights::{self, Naming, WeightFile};
 use dim_model::{Autoencoder, AutoencoderConfig, Precision};
 use dim_torch::{ParameterSpec, Parameters};
@@ -245,7 +245,7 @@ fn perceptual(path: &Path, device: Device) -> Result<Perceptual, TrainerError> {
             path.display()
         )));
     }
-    Ok(Perceptual::new(EfficientNetLite0::load(path, device)?))
+    Ok(Perceptual::new(EfficientNetLite::load(LiteSize::Lite0, path, device)?))
 }
 
 /// The first `count` images of the run's order or some more, unmirrored, in [-1, 1], in batches on the CPU.

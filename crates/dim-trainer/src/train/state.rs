@@ -9,7 +9,7 @@ use tch::{Device, Tensor};
 
 use super::task::Task;
 use super::team::{GradientSum, Team};
-use crate::config::{RunConfig, Split, Train};
+use crate::config::{RunConfig, Split, Train, WeightDecayOn};
 use crate::ema::PowerAverages;
 use crate::error::TrainerError;
 use crate::flat::named;
@@ -57,6 +57,10 @@ impl<T: Task> TrainState<T> {
         };
         let start = slice.size()[0] * part as i64;
         let optimizer = AdamW::of_slice(optimizer_config(config.train()), &slice, start);
+        let optimizer = match config.train().weight_decay_on {
+            WeightDecayOn::All => optimizer,
+            WeightDecayOn::Matrices => optimizer.decaying_matrices_alone(&parameters),
+        };
         let averages = PowerAverages::zeros(config.ema(), &slice)?;
         let network = T::build(config, parameters, precision)?;
         let team = world.map(|world| Team::new(world, T::parameters(&network), distributed)).transpose()?;
@@ -228,11 +232,30 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
+    use super::super::DiffusionTask;
     use super::*;
 
     fn train(overrides: &[String]) -> Train {
         let text = include_str!("../../../../configs/smoke.toml");
         crate::config::Config::parse(text, "smoke.toml", overrides).unwrap().train
+    }
+
+    #[test]
+    fn weight_decay_reaches_what_the_configuration_says() {
+        let text = include_str!("../../../../configs/smoke.toml");
+        for on in ["all", "matrices"] {
+            let overrides = ["train.weight_decay=0.5".to_owned(), format!("train.weight_decay_on={on:?}")];
+            let config = crate::config::Config::parse(text, "smoke.toml", &overrides).unwrap();
+            let mut state = TrainState::<DiffusionTask>::zeros(&config, Device::Cpu, Precision::F32, None).unwrap();
+            let parameters = state.network.parameters();
+            let _ = tch::no_grad(|| parameters.values().fill_(1.0));
+            let _ = state.step(0.1).unwrap(); // without gradients
+            for (spec, tensor) in state.network.parameters().iter() {
+                let expected = if on == "all" || spec.matrix { 0.95 } else { 1.0 };
+                let error = (tensor.detach() - expected).abs().max().double_value(&[]);
+                assert!(error < 1e-6, "{on}: {}", spec.name);
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod scan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use dim_eval::features::EfficientNetLite0;
+use dim_eval::features::{EfficientNetLite, LiteSize};
 use dim_eval::verify::VerifyError;
 use dim_model::verify::{self as model, File, Setting};
 use dim_model::weights::WeightFile;
@@ -63,6 +63,8 @@ pub enum Kind {
     Frechet,
     /// EfficientNet-Lite0, whose weights are elsewhere.
     Features,
+    /// A larger EfficientNet-Lite with procedural weights, and with its trained ones where they are installed.
+    LargerFeatures(LiteSize),
     /// The Inception network of FID with procedural weights.
     Inception,
     /// A small DINOv2.
@@ -82,6 +84,8 @@ impl Kind {
             "schedule" => Some(Self::Schedule),
             "fid" => Some(Self::Frechet),
             "efficientnet_lite0" => Some(Self::Features),
+            "efficientnet_lite1" => Some(Self::LargerFeatures(LiteSize::Lite1)),
+            "efficientnet_lite2" => Some(Self::LargerFeatures(LiteSize::Lite2)),
             "full_inception" => Some(Self::Inception),
             "full_dinov2" => Some(Self::FullDinov2),
             _ if name.starts_with("dinov2_") => Some(Self::Dinov2),
@@ -134,8 +138,15 @@ pub fn verify_file(
         Kind::Schedule => schedule(tensors, metadata)?,
         Kind::Frechet => of_network(dim_eval::verify::frechet(&File::new(tensors, metadata)).map_err(of_eval)?),
         Kind::Features => {
-            let network = EfficientNetLite0::load(efficientnet_lite0, setting.device)?;
+            let network = EfficientNetLite::load(LiteSize::Lite0, efficientnet_lite0, setting.device)?;
             of_network(dim_eval::verify::efficientnet_lite0(&File::new(tensors, metadata), &network).map_err(of_eval)?)
+        }
+        Kind::LargerFeatures(size) => {
+            let (device, installed) = (setting.device, Path::new(size.installed()));
+            let load = || EfficientNetLite::load(size, installed, device);
+            let trained = installed.exists().then(load).transpose()?;
+            let file = File::new(tensors, metadata);
+            of_network(dim_eval::verify::efficientnet_lite(&file, size, trained.as_ref(), device).map_err(of_eval)?)
         }
         Kind::Inception => {
             of_network(dim_eval::verify::inception(&File::new(tensors, metadata), setting.device).map_err(of_eval)?)

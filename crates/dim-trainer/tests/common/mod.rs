@@ -144,10 +144,10 @@ pub fn free_port() -> u16 {
 
 /// EfficientNet-Lite0's trained weights; `None`, said aloud, where set-up could not install them.
 pub fn efficientnet_weights() -> Option<String> {
-    let installed = dim_eval::features::EfficientNetLite0::INSTALLED;
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(installed);
+    let size = dim_eval::features::LiteSize::Lite0;
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(size.installed());
     if !path.exists() {
-        eprintln!("skipped: {} is not there; `cargo xtask setup` installs it", path.display());
+        eprintln!("skipped: {} is not there; `{}` installs it", path.display(), size.installer());
         return None;
     }
     Some(path.display().to_string())

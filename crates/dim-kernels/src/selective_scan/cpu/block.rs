@@ -3,7 +3,7 @@
 use std::ops::{Range, RangeInclusive};
 
 use super::Inputs;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, softplus};
 use crate::rows::{Rows, RowsMut};
 use crate::selective_scan::shape::Sizes;
 
@@ -28,6 +28,13 @@ const LARGEST_FACTOR: f32 = 1e19;
 #[inline(always)]
 pub(super) fn decay_step<S: Lanes>(s: S, delta: S::V) -> S::V {
     s.max(s.splat(-LARGEST_FACTOR), s.min(s.splat(LARGEST_FACTOR), delta))
+}
+
+/// A step size, from what the network puts out for it.
+#[inline(always)]
+pub(super) fn step_size<S: Lanes>(s: S, inputs: &Inputs<'_>, delta: S::V, delta_bias: S::V) -> S::V {
+    let raw = s.add(delta, delta_bias);
+    if inputs.delta_softplus { softplus(s, raw) } else { raw }
 }
 
 /// The channels of one sequence that a task computes.
@@ -111,7 +118,7 @@ impl<V: Copy> Constants<V> {
 
 /// Transposes `[channel, state]` into a vector of channels for each state.
 #[inline(always)]
-pub(super) fn load_states<S: Lanes>(s: S, rows: Rows<'_>, batch: usize, channels: &Range<usize>, into: &mut [S::V]) {
+fn load_states<S: Lanes>(s: S, rows: Rows<'_>, batch: usize, channels: &Range<usize>, into: &mut [S::V]) {
     for (group, into) in into.chunks_mut(WIDEST).enumerate() {
         let mut states = [[0.0; WIDEST]; WIDEST];
         for (lane, channel) in channels.clone().enumerate() {
@@ -125,18 +132,35 @@ pub(super) fn load_states<S: Lanes>(s: S, rows: Rows<'_>, batch: usize, channels
     }
 }
 
+/// [`load_states`] of every tile of a block, `[tile, state]`; zeros without `rows`.
+#[inline(always)]
+pub(super) fn load_all_states<S: Lanes>(s: S, rows: Option<Rows<'_>>, sizes: Sizes, block: &Block, into: &mut [S::V]) {
+    for (into, channels) in into.chunks_exact_mut(sizes.state).zip(block.tiles(s)) {
+        match rows {
+            Some(rows) => load_states(s, rows, block.batch, &channels, into),
+            None => into.fill(s.zero()),
+        }
+    }
+}
+
+/// [`store_states`] of every tile of a block, `[tile, state]`.
+///
+/// # Safety
+/// As for [`store_states`].
+#[inline(always)]
+pub(super) unsafe fn store_all_states<S: Lanes>(s: S, from: &[S::V], rows: RowsMut<'_>, sizes: Sizes, block: &Block) {
+    for (from, channels) in from.chunks_exact(sizes.state).zip(block.tiles(s)) {
+        // SAFETY: the caller answers for it.
+        unsafe { store_states(s, from, rows, block.batch, &channels) };
+    }
+}
+
 /// Transposes a vector of channels for each state into `[channel, state]`.
 ///
 /// # Safety
 /// Nobody else may use the rows of these channels meanwhile.
 #[inline(always)]
-pub(super) unsafe fn store_states<S: Lanes>(
-    s: S,
-    from: &[S::V],
-    rows: RowsMut<'_>,
-    batch: usize,
-    channels: &Range<usize>,
-) {
+unsafe fn store_states<S: Lanes>(s: S, from: &[S::V], rows: RowsMut<'_>, batch: usize, channels: &Range<usize>) {
     for (group, from) in from.chunks(WIDEST).enumerate() {
         let mut states = [[0.0; WIDEST]; WIDEST];
         for (lanes, &from) in states.iter_mut().zip(from) {

@@ -6,10 +6,11 @@ use rayon::prelude::*;
 
 use super::Inputs;
 use super::block::{
-    self, Block, CHUNK, Constants, decay_step, load_matrix, load_states, prefetch, prefetch_to_write, store_states,
+    self, Block, CHUNK, Constants, decay_step, load_all_states, load_matrix, prefetch, prefetch_to_write, step_size,
+    store_all_states,
 };
 use super::recurrence::{ForwardStep, Scan, for_all_states};
-use crate::lanes::{self, Kernel, Lanes, gate, softplus};
+use crate::lanes::{self, Kernel, Lanes, gate};
 use crate::pool::Pool;
 use crate::rows::RowsMut;
 use crate::selective_scan::shape::Sizes;
@@ -50,7 +51,7 @@ impl<V: Copy> Scratch<V> {
             state: vec![s.zero(); block::tiles(s, sizes) * sizes.state],
             b: vec![0.0; CHUNK * sizes.state],
             c: vec![0.0; CHUNK * sizes.state],
-            steps: [ForwardStep { decay_step: s.zero(), delta_u: s.zero(), y: s.zero() }; CHUNK],
+            steps: [ForwardStep::zero(s); CHUNK],
         }
     }
 }
@@ -66,23 +67,16 @@ impl<S: Lanes> lanes::Task<S> for Task<'_, S::V> {
     #[inline(always)]
     fn run(mut self, s: S) {
         let inputs = &self.pass.inputs;
-        let Sizes { token, state: states, .. } = inputs.sizes;
+        let (sizes, token) = (inputs.sizes, inputs.sizes.token);
         let scratch = &mut *self.scratch;
         scratch.constants.load(s, inputs, &self.block);
-        for (state, channels) in scratch.state.chunks_exact_mut(states).zip(self.block.tiles(s)) {
-            match inputs.initial_state {
-                Some(rows) => load_states(s, rows, self.block.batch, &channels, state),
-                None => state.fill(s.zero()),
-            }
-        }
+        load_all_states(s, inputs.initial_state, sizes, &self.block, &mut scratch.state);
         for first in (0..token).step_by(CHUNK) {
             self.chunk(s, first..token.min(first + CHUNK));
         }
         if let Some(rows) = self.pass.last_state {
-            for (state, channels) in self.scratch.state.chunks_exact(states).zip(self.block.tiles(s)) {
-                // SAFETY: the tasks' channels are disjoint.
-                unsafe { store_states(s, state, rows, self.block.batch, &channels) };
-            }
+            // SAFETY: the tasks' channels are disjoint.
+            unsafe { store_all_states(s, &self.scratch.state, rows, sizes, &self.block) };
         }
     }
 }
@@ -113,8 +107,7 @@ impl<V: Copy> Task<'_, V> {
             let loaded = &mut scratch.steps[..steps.len()];
             for ((step, u), delta) in loaded.iter_mut().zip(&u).zip(&delta) {
                 let u = s.load(&u[first..]);
-                let raw = s.add(s.load(&delta[first..]), delta_bias);
-                let delta = if inputs.delta_softplus { softplus(s, raw) } else { raw };
+                let delta = step_size(s, inputs, s.load(&delta[first..]), delta_bias);
                 *step = ForwardStep { decay_step: decay_step(s, delta), delta_u: s.mul(delta, u), y: s.mul(d, u) };
             }
             let scan = Scan {

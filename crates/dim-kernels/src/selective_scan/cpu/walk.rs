@@ -5,9 +5,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Inputs;
-use super::block::{self, Block, CHUNK, Constants, decay_step, load_matrix, load_states, prefetch, store_states};
+use super::block::{
+    self, Block, CHUNK, Constants, decay_step, load_all_states, load_matrix, prefetch, step_size, store_all_states,
+};
 use super::recurrence::{ForwardStep, Scan, for_all_states};
-use crate::lanes::{self, Kernel, Lanes, softplus};
+use crate::lanes::{self, Kernel, Lanes};
 use crate::pool::Pool;
 use crate::rows::RowsMut;
 use crate::selective_scan::shape::Sizes;
@@ -52,7 +54,7 @@ impl<V: Copy> Scratch<V> {
             state: vec![s.zero(); tiles * sizes.state],
             deltas: vec![s.zero(); tiles],
             b: vec![0.0; CHUNK * sizes.state],
-            steps: [ForwardStep { decay_step: s.zero(), delta_u: s.zero(), y: s.zero() }; CHUNK],
+            steps: [ForwardStep::zero(s); CHUNK],
         }
     }
 }
@@ -68,25 +70,20 @@ impl<S: Lanes> lanes::Task<S> for Task<'_, S::V> {
     #[inline(always)]
     fn run(mut self, s: S) {
         let inputs = &self.walk.inputs;
-        let Sizes { token, state: states, .. } = inputs.sizes;
+        let (sizes, token) = (inputs.sizes, inputs.sizes.token);
         let scratch = &mut *self.scratch;
         scratch.constants.load(s, inputs, &self.block);
         scratch.deltas.fill(s.zero());
-        for (state, channels) in scratch.state.chunks_exact_mut(states).zip(self.block.tiles(s)) {
-            match inputs.initial_state {
-                Some(rows) => load_states(s, rows, self.block.batch, &channels, state),
-                None => state.fill(s.zero()),
-            }
-        }
+        load_all_states(s, inputs.initial_state, sizes, &self.block, &mut scratch.state);
         for first in (0..token).step_by(CHUNK) {
             self.chunk(s, first..token.min(first + CHUNK));
         }
         // SAFETY: the tasks' channels are disjoint.
+        unsafe { store_all_states(s, &self.scratch.state, self.walk.states, sizes, &self.block) };
+        // SAFETY: as above.
         let deltas = unsafe { self.walk.deltas.columns(0, self.block.batch, self.block.channels.clone()) };
-        for (tile, (state, channels)) in self.scratch.state.chunks_exact(states).zip(self.block.tiles(s)).enumerate() {
-            // SAFETY: as above.
-            unsafe { store_states(s, state, self.walk.states, self.block.batch, &channels) };
-            s.store(self.scratch.deltas[tile], &mut deltas[channels.start - self.block.channels.start..]);
+        for (&sum, into) in self.scratch.deltas.iter().zip(deltas.chunks_mut(S::COUNT)) {
+            s.store(sum, into);
         }
     }
 }
@@ -112,8 +109,7 @@ impl<V: Copy> Task<'_, V> {
             let mut sum = scratch.deltas[tile];
             for ((step, u), delta) in loaded.iter_mut().zip(&u).zip(&delta) {
                 let u = s.load(&u[first..]);
-                let raw = s.add(s.load(&delta[first..]), delta_bias);
-                let delta = if inputs.delta_softplus { softplus(s, raw) } else { raw };
+                let delta = step_size(s, inputs, s.load(&delta[first..]), delta_bias);
                 sum = s.add(sum, delta);
                 *step = ForwardStep { decay_step: decay_step(s, delta), delta_u: s.mul(delta, u), y: s.zero() };
             }

@@ -80,6 +80,8 @@ struct Judge<'a> {
     settings: Settings,
     together: &'a Together,
     compute: Compute,
+    /// Whether samples are drawn with them.
+    cuda_graphs: bool,
     extractor: Extractor,
     reference: Set,
 }
@@ -94,6 +96,7 @@ pub(super) fn run(arguments: &EvalArgs) -> Result<u8, TrainerError> {
     let (threads, distributed) = train.map(|train| (train.threads, train.distributed.clone())).unwrap_or_default();
     let together = Together::start("eval", arguments, (arguments.compute, threads), &distributed)?;
     let compute = together.compute;
+    let cuda_graphs = compute.cuda_graphs(arguments.samples.cuda_graphs, false)?;
     if together.leads() {
         files::create_folder(out)?;
         files::remove_leftovers(out)?;
@@ -109,7 +112,7 @@ pub(super) fn run(arguments: &EvalArgs) -> Result<u8, TrainerError> {
         world: together.world.as_ref(),
     };
     let reference = reference.measure(&folders, settings.needs_of_reference())?.whole;
-    let judge = Judge { arguments, settings, together: &together, compute, extractor, reference };
+    let judge = Judge { arguments, settings, together: &together, compute, cuda_graphs, extractor, reference };
     let mut outcomes = Vec::new();
     for judged in &judged {
         outcomes.extend(judge.network(judged)?);
@@ -204,7 +207,10 @@ impl Judge<'_> {
             self.together.wait()?; // what is known is not written yet when another reads it
             if measuring.set.count() < request.count as u64 {
                 if network.is_none() {
-                    network = Some(load(judged, &self.compute, precision)?);
+                    let loaded = network.insert(load(judged, &self.compute, precision)?);
+                    if self.cuda_graphs {
+                        loaded.record_calls();
+                    }
                 }
                 if let Some(network) = &network {
                     let drawn = Drawn { name: &name, network, request: &request, first_stage: first_stage.as_ref() };

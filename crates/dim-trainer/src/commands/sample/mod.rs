@@ -59,6 +59,8 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
         wanted.check_writable()?;
     }
     let compute = together.compute;
+    let cuda_graphs =
+        compute.cuda_graphs(arguments.cuda_graphs, arguments.sequence_parallel && together.world.is_some())?;
     let precision = compute.precision(subject.config.train.precision)?;
     // What is wrong with files is told at once, before the samples are drawn, which may take long.
     let first_stage = decoder.map(|(path, section)| FirstStage::load(path, section, compute.device, precision));
@@ -109,6 +111,9 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
         let mut network = load(&arguments, &subject, &compute, precision)?;
         if let Some(world) = together.world.as_ref().filter(|_| arguments.sequence_parallel) {
             network.split_sequence(world)?;
+        }
+        if cuda_graphs {
+            network.record_calls();
         }
         let mut progress = Progress::shown_if(together.leads(), "images", share.len());
         let mut last = (0, Instant::now());

@@ -4,7 +4,7 @@ use dim_eval::{InceptionScore, Statistics};
 use dim_torch::distributed::World;
 use tch::{Device, Kind, Tensor};
 
-use super::{Set, Sums};
+use super::{Set, sums::Sums};
 use crate::error::TrainerError;
 
 impl Set {

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::Backward;
 use super::scratch::Scratch;
-use crate::lanes::{self, Lanes, softplus};
+use crate::lanes::{self, Lanes};
 use crate::selective_scan::cpu::block::{
-    self, Block, CHUNK, decay_step, load_matrix, load_states, prefetch, prefetch_to_write, store_states,
+    self, Block, CHUNK, decay_step, load_all_states, load_matrix, prefetch, prefetch_to_write, step_size,
+    store_all_states,
 };
 use crate::selective_scan::cpu::recurrence::{Advance, Recompute, Reverse, for_all_states};
 use crate::selective_scan::cpu::reduce::PartialOfTask;
@@ -43,26 +44,13 @@ impl<V: Copy> Task<'_, V> {
     #[inline(always)]
     fn start<S: Lanes<V = V>>(&mut self, s: S) {
         let inputs = &self.pass.inputs;
-        let states = inputs.sizes.state;
-        let batch = self.block.batch;
         let scratch = &mut *self.scratch;
         scratch.constants.load(s, inputs, &self.block);
         scratch.grad_a.fill(s.zero());
         scratch.grad_d.fill(s.zero());
         scratch.grad_delta_bias.fill(s.zero());
-        for (tile, channels) in self.block.tiles(s).enumerate() {
-            let tile = tile * states..(tile + 1) * states;
-            let ends = [
-                (inputs.initial_state, &mut scratch.states[tile.clone()]),
-                (self.pass.grad_last_state, &mut scratch.grad_state[tile]),
-            ];
-            for (rows, into) in ends {
-                match rows {
-                    Some(rows) => load_states(s, rows, batch, &channels, into),
-                    None => into.fill(s.zero()),
-                }
-            }
-        }
+        load_all_states(s, inputs.initial_state, inputs.sizes, &self.block, &mut scratch.states);
+        load_all_states(s, self.pass.grad_last_state, inputs.sizes, &self.block, &mut scratch.grad_state);
     }
 
     /// Computes the states before the next chunk from those before this one.
@@ -85,8 +73,7 @@ impl<V: Copy> Task<'_, V> {
             prefetch(s, &next, first);
             let loaded = &mut scratch.steps[..steps.len()];
             for ((step, u), delta) in loaded.iter_mut().zip(&u).zip(&delta) {
-                let raw = s.add(s.load(&delta[first..]), delta_bias);
-                let delta = if inputs.delta_softplus { softplus(s, raw) } else { raw };
+                let delta = step_size(s, inputs, s.load(&delta[first..]), delta_bias);
                 step.decay_step = decay_step(s, delta);
                 step.delta_u = s.mul(delta, s.load(&u[first..]));
             }
@@ -164,12 +151,12 @@ impl<V: Copy> Task<'_, V> {
     fn finish<S: Lanes<V = V>>(&mut self, s: S) {
         let states = self.pass.inputs.sizes.state;
         let scratch = &*self.scratch;
-        for (index, channels) in self.block.tiles(s).enumerate() {
+        if let Some(rows) = self.pass.gradients.initial_state {
+            // SAFETY: the tasks' channels are disjoint.
+            unsafe { store_all_states(s, &scratch.grad_state, rows, self.pass.inputs.sizes, &self.block) };
+        }
+        for index in 0..self.block.tiles(s).count() {
             let tile = index * states..(index + 1) * states;
-            if let Some(rows) = self.pass.gradients.initial_state {
-                // SAFETY: the tasks' channels are disjoint.
-                unsafe { store_states(s, &scratch.grad_state[tile.clone()], rows, self.block.batch, &channels) };
-            }
             let vectors = scratch.grad_a[tile].iter().chain([&scratch.grad_d[index], &scratch.grad_delta_bias[index]]);
             let shares = &mut self.partial.vectors[index * S::COUNT * (states + 2)..];
             for (at, &vector) in vectors.enumerate() {

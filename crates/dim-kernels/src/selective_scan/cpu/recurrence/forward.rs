@@ -14,6 +14,13 @@ pub(in crate::selective_scan::cpu) struct ForwardStep<V> {
     pub(in crate::selective_scan::cpu) y: V,
 }
 
+impl<V: Copy> ForwardStep<V> {
+    /// A step that is still to be loaded.
+    pub(in crate::selective_scan::cpu) fn zero<S: Lanes<V = V>>(s: S) -> Self {
+        Self { decay_step: s.zero(), delta_u: s.zero(), y: s.zero() }
+    }
+}
+
 /// Moves the states through a chunk and adds up the output.
 pub(in crate::selective_scan::cpu) struct Scan<'a, V> {
     /// `[state]`

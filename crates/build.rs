@@ -1,7 +1,8 @@
-//! Lets this package's benchmarks find libtorch at run time: torch-sys links it, but leaves no run path behind.
+//! Lets the programs, tests and benchmarks of a package find libtorch at run time: torch-sys links it, but leaves no run path behind.
+//!
+//! The build script of every package that uses tensors and compiles nothing of its own.
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
     // torch-sys (`links = "tch"`) tells its direct dependents where the libtorch it was built against lies.
     println!("cargo::rerun-if-env-changed=DEP_TCH_LIBTORCH_LIB");
     match std::env::var("DEP_TCH_LIBTORCH_LIB") {
