@@ -150,6 +150,10 @@ impl BackboneConfig for ModelConfig {
         self.sizes().tokens(height, width)
     }
 
+    fn check_split(&self, height: usize, width: usize, processes: usize) -> Result<(), ModelError> {
+        self.sizes().check_split(height, width, processes)
+    }
+
     fn cost(&self, height: usize, width: usize) -> Cost {
         self.sizes().cost(height, width)
     }

@@ -33,7 +33,7 @@ use crate::{
 use block::Block;
 use embedding::{Condition, Conditioning, PositionTable, TimeSinusoids};
 use mamba::Mamba;
-use sequence_parallel::SequenceParallel;
+use sequence_parallel::{SequenceParallel, plan::check_split};
 use tokens::{LocalConv, Sequencer, patches_of};
 
 /// Choices of one forward pass that training does not make.
@@ -216,7 +216,7 @@ impl Dim {
         options: ForwardOptions,
         observe: &mut Observer,
     ) -> Result<Tensor, TorchError> {
-        let maps = self.token_maps(grid);
+        let (maps, precision) = (self.token_maps(grid), self.precision);
         let modulations = self.modulations(modulation)?;
         let first_decoder_block = self.config.first_decoder_block();
         let mut stream = Stream::new(sequence);
@@ -226,7 +226,9 @@ impl Dim {
             if index >= first_decoder_block {
                 stream = self.joined(index, &stream, &mut skips, options)?;
             }
-            let (entered, left) = self.run_block(block, &stream, modulation, &maps[*direction as usize], observe)?;
+            let token_map = maps[*direction as usize].clone();
+            let mix = move |mamba: &Mamba, input: &Tensor| mamba.forward(input, &token_map, precision);
+            let (entered, left) = self.run_block(block, &stream, modulation, mix, observe)?;
             // What enters a block is what the one before it has put out; the first block's output is no skip.
             if first_decoder_block < self.config.depth && (2..first_decoder_block).contains(&index) {
                 skips.push(entered);
@@ -259,27 +261,24 @@ impl Dim {
         Ok(Stream::new(self.blocks[index].with(|block| block.join(settled, &skip, kind))?))
     }
 
-    /// Returns the stream that entered and the one that leaves.
+    /// `mix` runs the block's Mamba layer. Returns the stream that entered and the one that leaves.
     fn run_block(
         &self,
         block: &Segment<Block>,
         stream: &Stream,
         modulation: &Tensor,
-        token_map: &TokenMap,
+        mix: impl Fn(&Mamba, &Tensor) -> Result<Tensor, TorchError> + Send + 'static,
         observe: &mut Observer,
     ) -> Result<(Tensor, Stream), TorchError> {
         let precision = self.precision;
         if observe.looks() {
-            let mix = |mamba: &Mamba, input: &Tensor| mamba.forward(input, token_map, precision);
             return block.with(|block| block.forward(stream, modulation, precision, mix, observe));
         }
         let (mut inputs, form) = stream.parts();
         inputs.push(modulation);
-        let token_map = token_map.clone();
         let outputs = block.run(&inputs, move |block, inputs| {
             let (stream, rest) = Stream::from_parts(inputs, form)?;
-            let mix = |mamba: &Mamba, input: &Tensor| mamba.forward(input, &token_map, precision);
-            let (_, left) = block.forward(&stream, &rest[0], precision, mix, &mut Observer(None))?;
+            let (_, left) = block.forward(&stream, &rest[0], precision, &mix, &mut Observer(None))?;
             // What entered is what the stream that leaves is added to.
             Ok(left.parts().0.into_iter().map(Tensor::shallow_clone).collect())
         })?;
@@ -375,6 +374,10 @@ impl BackboneConfig for DimConfig {
 
     fn tokens(&self, height: usize, width: usize) -> usize {
         self.grid(height, width).tokens(self.padding)
+    }
+
+    fn check_split(&self, height: usize, width: usize, processes: usize) -> Result<(), ModelError> {
+        check_split(self.grid(height, width), self, processes)
     }
 
     fn cost(&self, height: usize, width: usize) -> Cost {
