@@ -1,6 +1,7 @@
 //! All processes of a run, seen from one of them.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
@@ -46,22 +47,49 @@ pub struct Timeouts {
     pub operation: Duration,
 }
 
-/// The processes of a run. All of them call the same operations in the same order.
+/// The processes of a run, or a part of them. All of them call the same operations in the same order.
 #[derive(Clone)]
 pub struct World {
     inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
-    place: Place,
-    /// The machine of every rank.
-    hosts: Vec<String>,
+    run: Arc<Run>,
+    rank: usize,
+    size: usize,
     /// Between CPUs.
     gloo: Group,
     /// Between GPUs.
     nccl: Option<Group>,
+    /// What [`World::part`] has made of it.
+    parts: Mutex<Vec<World>>,
+}
+
+/// What all processes of a run have in common, whatever part they work in.
+struct Run {
+    place: Place,
+    /// The machine of every rank.
+    hosts: Vec<String>,
     store: Store,
     heartbeat: Heartbeat,
+    timeout: Duration,
+    /// How often groups were made.
+    groups: AtomicUsize,
+}
+
+impl Run {
+    /// The groups of processes that meet under the name `key`, of which this is `rank` of `size`.
+    fn groups(&self, key: &str, on_gpu: bool, place: (usize, usize)) -> Result<(Group, Option<Group>), TorchError> {
+        let meet = |name: &str, on_gpu| {
+            let part = self.store.part(&format!("{key}{name}"))?;
+            Group::join(&part, on_gpu, place, self.timeout).map_err(|error| {
+                let problem = format!("no {name} group ({error})");
+                TorchError::Join { who: self.place.describe(), problem }
+            })
+        };
+        let gloo = meet("gloo", false)?;
+        Ok((gloo, on_gpu.then(|| meet("nccl", true)).transpose()?))
+    }
 }
 
 impl World {
@@ -90,33 +118,51 @@ impl World {
         // A store answers one request of a connection at a time, and the heart must not wait for others.
         let own = Store::connect(&place.address, place.port, false, timeouts.start)?;
         let heartbeat = Heartbeat::start(own.part(&format!("dim/{}", place.attempt))?, place.rank)?;
-        let meet = |name: &str, on_gpu| {
-            let part = store.part(name)?;
-            Group::join(&part, on_gpu, (place.rank, place.size), timeouts.operation)
-                .map_err(|error| failed(format!("no {name} group ({error})")))
-        };
-        let gloo = meet("gloo", false)?;
-        let nccl = match device {
-            Device::Cuda(ordinal) => {
-                cuda::set_device(ordinal)?;
-                Some(meet("nccl", true)?)
-            }
-            _ => None,
-        };
-        let inner = Inner { place: place.clone(), hosts, gloo, nccl, store, heartbeat };
-        Ok(Self { inner: Arc::new(inner) })
+        if let Device::Cuda(ordinal) = device {
+            cuda::set_device(ordinal)?;
+        }
+        let (timeout, groups) = (timeouts.operation, AtomicUsize::new(0));
+        let run = Arc::new(Run { place: place.clone(), hosts, store, heartbeat, timeout, groups });
+        let (rank, size) = (place.rank, place.size);
+        let (gloo, nccl) = run.groups("", device.is_cuda(), (rank, size))?;
+        Ok(Self { inner: Arc::new(Inner { run, rank, size, gloo, nccl, parts: Mutex::default() }) })
+    }
+
+    /// Of groups of `size` processes with neighbouring ranks, the one of this process, whose ranks there begin at 0 again. [`World::leave`] leaves it, too.
+    ///
+    /// # Errors
+    /// A number that does not divide that of the processes; [`TorchError::Join`] if the others do not come.
+    pub fn part(&self, size: usize) -> Result<Self, TorchError> {
+        let Inner { run, rank, size: all, nccl, .. } = &*self.inner;
+        if size == 0 || !all.is_multiple_of(size) {
+            return Err(TorchError::Argument {
+                operation: "part",
+                argument: "size",
+                expected: format!("a divisor of the number of processes, {all}"),
+                got: size.to_string(),
+            });
+        }
+        if size == *all {
+            return Ok(self.clone());
+        }
+        let key = format!("part/{}/{}/", run.groups.fetch_add(1, Ordering::Relaxed), rank / size);
+        let (gloo, nccl) = run.groups(&key, nccl.is_some(), (rank % size, size))?;
+        let (run, rank) = (Arc::clone(run), rank % size);
+        let part = Self { inner: Arc::new(Inner { run, rank, size, gloo, nccl, parts: Mutex::default() }) };
+        self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part.clone());
+        Ok(part)
     }
 
     /// The number of this process, from 0.
     #[must_use]
     pub fn rank(&self) -> usize {
-        self.inner.place.rank
+        self.inner.rank
     }
 
     /// How many processes there are.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.inner.place.size
+        self.inner.size
     }
 
     /// Whether this is the process that speaks and writes for all.
@@ -241,6 +287,11 @@ impl World {
     /// As [`World::all_reduce`].
     pub fn leave(self) -> Result<(), TorchError> {
         self.barrier()?;
+        let parts = std::mem::take(&mut *self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner));
+        for Inner { gloo, nccl, .. } in parts.iter().map(|part| &*part.inner) {
+            nccl.as_ref().map_or(Ok(()), Group::leave)?;
+            gloo.leave()?;
+        }
         if let Some(nccl) = &self.inner.nccl {
             nccl.leave()?;
         }
@@ -283,16 +334,17 @@ impl World {
 impl Inner {
     /// An error of an operation, with the names of those who are gone.
     pub(super) fn explained(&self, operation: &'static str, error: TorchError) -> TorchError {
-        let name = |rank: usize| format!("rank {rank} ({})", self.hosts[rank]);
-        let lost = match self.heartbeat.lost(&self.store, self.place.size, opens_store(&self.place), name) {
+        let Run { place, hosts, store, heartbeat, .. } = &*self.run;
+        let name = |rank: usize| format!("rank {rank} ({})", hosts[rank]);
+        let lost = match heartbeat.lost(store, place.size, opens_store(place), name) {
             Ok(None) => "all processes are alive; one of them is late, or stopped at another operation".to_owned(),
             Ok(Some(lost)) => format!("lost {lost}"),
-            Err(_) if self.place.launcher_holds_store => {
-                format!("lost the launcher's store on {}", self.place.address)
+            Err(_) if place.launcher_holds_store => {
+                format!("lost the launcher's store on {}", place.address)
             }
             Err(_) => format!("lost {}, which held the store", name(0)),
         };
-        let (rank, host) = (self.place.rank, self.place.host.clone());
+        let (rank, host) = (place.rank, place.host.clone());
         TorchError::LostPeer { operation, rank, host, lost, message: error.to_string() }
     }
 }

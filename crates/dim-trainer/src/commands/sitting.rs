@@ -193,10 +193,18 @@ fn identity<C: RunConfig>(command: &str, config: &C) -> Result<String, TrainerEr
 
 fn join<C: RunConfig>(place: &Place, config: &C, device: Device, identity: &str) -> Result<World, TrainerError> {
     let (together, batch) = (&config.train().distributed, config.train().batch_size);
-    if place.size > batch {
+    let sharing = together.sequence_parallel;
+    if !place.size.is_multiple_of(sharing) {
         return Err(TrainerError::Usage(format!(
-            "train.batch_size must be at least the number of processes, {}, got {batch}",
+            "train.distributed.sequence_parallel must divide the number of processes, {}, got {sharing}",
             place.size
+        )));
+    }
+    if place.size / sharing > batch {
+        let of = if sharing == 1 { String::new() } else { " over train.distributed.sequence_parallel".to_owned() };
+        return Err(TrainerError::Usage(format!(
+            "train.batch_size must be at least the number of processes{of}, {}, got {batch}",
+            place.size / sharing
         )));
     }
     Ok(World::join(place, device, identity, timeouts(together))?)

@@ -103,6 +103,9 @@ impl AutoencoderRun {
         }
         validate::data_section(&self.data, &mut problems);
         validate::train(&self.train, &mut problems);
+        let sharing = self.train.distributed.sequence_parallel;
+        let expected = "1: an autoencoder has no tokens to split";
+        problems.require("train.distributed.sequence_parallel", sharing <= 1, expected, sharing);
         let channels = self.autoencoder.in_channels;
         let found = self.data.channels();
         problems.require(

@@ -138,6 +138,8 @@ pub struct Train {
 pub struct Distributed {
     /// What each process keeps a slice of instead of all.
     pub split: Split,
+    /// So many processes with neighbouring ranks share every image, each a strip of its tokens; they must divide the number of processes. DiM only.
+    pub sequence_parallel: usize,
     /// In what gradients travel.
     pub reduce_in: ReduceIn,
     /// Gradients travel in pieces of so many megabytes (of f32), each as soon as it is complete.
@@ -161,6 +163,7 @@ impl Default for Distributed {
     fn default() -> Self {
         Self {
             split: Split::None,
+            sequence_parallel: 1,
             reduce_in: ReduceIn::F32,
             bucket_mb: 64.0,
             start_timeout_s: 300.0,

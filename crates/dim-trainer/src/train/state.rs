@@ -58,7 +58,10 @@ impl<T: Task> TrainState<T> {
         let start = slice.size()[0] * part as i64;
         let optimizer = AdamW::of_slice(optimizer_config(config.train()), &slice, start);
         let averages = PowerAverages::zeros(config.ema(), &slice)?;
-        let network = T::build(config, parameters, precision)?;
+        let mut network = T::build(config, parameters, precision)?;
+        if let Some(world) = world.as_ref().filter(|_| distributed.sequence_parallel > 1) {
+            T::split_sequence(&mut network, &world.part(distributed.sequence_parallel)?)?;
+        }
         let team = world.map(|world| Team::new(world, T::parameters(&network), distributed)).transpose()?;
         Ok(Self { network, optimizer, images_seen: 0, averages, team, precision })
     }

@@ -145,8 +145,7 @@ impl Dim {
                 axis = axis.other();
             }
             let (strip, world) = (plan.walk(direction).shallow_clone(), world.clone());
-            let mix =
-                move |mamba: &Mamba, input: &Tensor| mamba.forward_of_strip(input, &strip, &world, precision);
+            let mix = move |mamba: &Mamba, input: &Tensor| mamba.forward_of_strip(input, &strip, &world, precision);
             let (entered, left) = self.run_block(block, &stream, modulation, mix, &mut Observer(None))?;
             if first_decoder_block < self.config.depth && (2..first_decoder_block).contains(&index) {
                 skips.push(left_before.unwrap_or(entered));

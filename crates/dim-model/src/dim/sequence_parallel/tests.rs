@@ -158,7 +158,8 @@ fn gradients(config: &DimConfig, recompute: Recompute, world: Option<&World>) ->
     let predicted = network.forward(&x, &t, Some(&class)).unwrap();
     let wave = (Tensor::arange(predicted.numel() as i64, (Kind::Float, Device::Cpu)) * 0.71).cos().view_as(&predicted);
     (predicted.square() * wave).sum(Kind::Float).backward();
-    let gradients: Vec<Tensor> = network.parameters().iter().map(|(_, leaf)| leaf).chain([&x]).map(Tensor::grad).collect();
+    let gradients: Vec<Tensor> =
+        network.parameters().iter().map(|(_, leaf)| leaf).chain([&x]).map(Tensor::grad).collect();
     if let Some(world) = world {
         gradients.iter().for_each(|gradient| world.all_reduce(gradient).unwrap().wait().unwrap());
     }

@@ -14,11 +14,7 @@ impl OfStrip {
     }
 
     /// Sends x of the strip's last tokens to all: `[process, batch, width − 1, channel]`.
-    pub(super) fn send_edge(
-        &self,
-        input: &Tensor,
-        in_proj: &Tensor,
-    ) -> Result<Option<(Tensor, Pending)>, TorchError> {
+    pub(super) fn send_edge(&self, input: &Tensor, in_proj: &Tensor) -> Result<Option<(Tensor, Pending)>, TorchError> {
         if !self.looks_back() {
             return Ok(None);
         }
