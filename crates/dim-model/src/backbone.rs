@@ -79,6 +79,12 @@ pub trait BackboneConfig {
     /// Length of the sequence that the blocks see, for an input of these sides; pixels for a network without tokens.
     fn tokens(&self, height: usize, width: usize) -> usize;
 
+    /// Which parameters are used together and nowhere else, as [`dim_torch::Parameters::sharded`] takes it; none for a network that cannot run with slices
+    /// of its parameters.
+    fn parameter_units(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether the tokens of an input of these sides can be split over so many processes ([`Backbone::split_sequence`]).
     ///
     /// # Errors

@@ -21,10 +21,10 @@ mod optimizer;
 mod parameters;
 mod profile;
 
-pub use checkpoint::checkpoint;
+pub use checkpoint::{checkpoint, checkpoint_holding};
 pub use cuda_graph::CudaGraph;
 pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};
-pub use parameters::{Derived, ParameterSpec, Parameters, Weight};
+pub use parameters::{Derived, HeldUnit, ParameterSpec, ParameterUnit, Parameters, Weight};
 pub use profile::{Event, profile};

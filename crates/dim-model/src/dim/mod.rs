@@ -27,7 +27,7 @@ use crate::{
     Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision, Recompute,
     grid::{Grid, check_times, grid_of_input, labels},
     init::initialise,
-    layers::{Linear, Norm, PatchEmbed, Segment, Stream, unpatchify},
+    layers::{Join, Linear, Norm, PatchEmbed, Segment, Stream, unpatchify},
     observer::Observer,
 };
 use block::Block;
@@ -55,6 +55,8 @@ pub struct Dim {
     sequencer: Sequencer,
     local_conv_in: Option<LocalConv>,
     blocks: Vec<Segment<Block>>,
+    /// Of each block in the decoder, the linear map of stream and long skip that replaces the stream; none without long skips.
+    joins: Vec<Segment<Join>>,
     modulation_tables: Vec<Tensor>,
     directions: Vec<ScanDirection>,
     local_conv_out: Option<LocalConv>,
@@ -76,7 +78,20 @@ impl Dim {
         config.check()?;
         let local_conv = |name| config.local_convolution.then(|| LocalConv::new(&parameters, name)).transpose();
         let blocks = (0..config.depth)
-            .map(|index| Ok(Segment::new(Block::new(&parameters, &config, index)?)))
+            .map(|index| {
+                Ok(Segment::of_unit(Block::new(&parameters, &config, index)?, parameters.unit(&block_unit(index))))
+            })
+            .collect::<Result<_, TorchError>>()?;
+        let joins = (config.first_decoder_block()..config.depth)
+            .filter_map(|index| {
+                let name = format!("blocks.{index}.long_skip");
+                let join = match config.long_skip() {
+                    LongSkip::OneLinear => Join::one(&parameters, &name),
+                    LongSkip::TwoLinears => Join::two(&parameters, &name),
+                    LongSkip::None => return None,
+                };
+                Some(join.map(|join| Segment::of_unit(join, parameters.unit(&join_unit(index)))))
+            })
             .collect::<Result<_, TorchError>>()?;
         Ok(Self {
             precision: Precision::F32,
@@ -87,6 +102,7 @@ impl Dim {
             sequencer: Sequencer::new(&parameters, &config)?,
             local_conv_in: local_conv("local_conv_in")?,
             blocks,
+            joins,
             modulation_tables: (0..config.depth)
                 .map(|index| parameters.get(&format!("blocks.{index}.modulation_table")))
                 .collect::<Result<_, _>>()?,
@@ -258,7 +274,13 @@ impl Dim {
             // Not in place: a skip shares its memory with the stream that it was taken from.
             skip = &skip * tuning.weight(index, first_decoder_block, self.config.depth);
         }
-        Ok(Stream::new(self.blocks[index].with(|block| block.join(settled, &skip, kind))?))
+        let Some(join) = self.joins.get(index - first_decoder_block) else {
+            return Ok(Stream::new(settled.to_kind(Kind::Float)));
+        };
+        let joined =
+            join.run(&[&settled, &skip], move |join, inputs| Ok(vec![join.forward(&inputs[0], &inputs[1], kind)?]))?;
+        let joined = joined.into_iter().next();
+        joined.map(Stream::new).ok_or_else(|| TorchError::Libtorch("a long skip was joined to nothing".to_owned()))
     }
 
     /// `mix` runs the block's Mamba layer. Returns the stream that entered and the one that leaves.
@@ -298,6 +320,16 @@ impl Dim {
             }
         }
     }
+}
+
+/// Beginning of the names of what block `index` consists of, but for its long skip.
+fn block_unit(index: usize) -> String {
+    format!("blocks.{index}.")
+}
+
+/// The same of its long skip.
+fn join_unit(index: usize) -> String {
+    format!("blocks.{index}.long_skip.")
 }
 
 fn with_local_conv(convolution: Option<&LocalConv>, patches: Tensor) -> Result<Tensor, TorchError> {
@@ -374,6 +406,11 @@ impl BackboneConfig for DimConfig {
 
     fn tokens(&self, height: usize, width: usize) -> usize {
         self.grid(height, width).tokens(self.padding)
+    }
+
+    fn parameter_units(&self) -> Vec<String> {
+        let joins = (self.first_decoder_block()..self.depth).filter(|_| self.long_skip() != LongSkip::None);
+        (0..self.depth).map(block_unit).chain(joins.map(join_unit)).collect()
     }
 
     fn check_split(&self, height: usize, width: usize, processes: usize) -> Result<(), ModelError> {

@@ -62,7 +62,7 @@ pub(super) fn run<T: Task>(
         None => {
             match &config.train().initial_weights {
                 Some(path) => state.start_from(path, &config)?,
-                None => state.initialise(config.train().seed)?,
+                None => state.initialise(&config)?,
             }
             if let Some(world) = &world {
                 world.barrier()?; // others may still read them

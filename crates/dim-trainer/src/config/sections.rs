@@ -189,6 +189,8 @@ pub enum Split {
     Optimizer,
     /// And the gradients: ZeRO's second stage. With pieces of a batch, gradients travel after each.
     Gradients,
+    /// And the parameters, of which a block's are gathered where it runs, forward and again backward: its third stage. DiM only.
+    Parameters,
 }
 
 /// In what gradients travel.

@@ -3,7 +3,7 @@
 use dim_data::{DataConfig, DataError};
 use dim_diffusion::Prediction;
 
-use super::{Config, Diffusion, Ema, Evaluation, Sample, Schedule, Train};
+use super::{Config, Diffusion, Ema, Evaluation, Sample, Schedule, Split, Train};
 use crate::cli::Metric;
 use crate::ema::PowerProfile;
 use dim_model::BackboneConfig;
@@ -27,6 +27,7 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     train(&config.train, &mut problems);
     other_sizes(config, &mut problems);
     sequence_parallel(config, &mut problems);
+    split_parameters(config, &mut problems);
     if let Some(section) = &config.ema {
         ema(section, &mut problems);
     }
@@ -149,6 +150,14 @@ pub(super) fn train(train: &Train, problems: &mut Problems) {
         "at least 1; leave it out for one at the end",
         0,
     );
+}
+
+/// Whether the network can run with slices of its parameters, if it is to.
+fn split_parameters(config: &Config, problems: &mut Problems) {
+    let split = config.train.distributed.split == Split::Parameters;
+    let expected = "none, optimizer or gradients for this network: parameters are split for DiM alone";
+    let possible = !split || !config.model.parameter_units().is_empty();
+    problems.require("train.distributed.split", possible, expected, "parameters");
 }
 
 /// Whether every image can be split over as many processes as are to share it.

@@ -79,6 +79,10 @@ impl Task for DiffusionTask {
         Ok(network)
     }
 
+    fn parameter_units(config: &Config) -> Result<Vec<String>, TrainerError> {
+        Ok(config.model.parameter_units())
+    }
+
     fn split_sequence(network: &mut Network, world: &World) -> Result<(), TrainerError> {
         Ok(network.split_sequence(world)?)
     }

@@ -38,6 +38,14 @@ pub trait Task: Sized {
         precision: Precision,
     ) -> Result<Self::Network, TrainerError>;
 
+    /// The units of a network that runs with slices of its parameters, as [`Parameters::sharded`] takes them.
+    ///
+    /// # Errors
+    /// [`TrainerError::Unsupported`] for one that cannot.
+    fn parameter_units(_config: &Self::Config) -> Result<Vec<String>, TrainerError> {
+        Err(TrainerError::Unsupported("this network does not run with slices of its parameters".to_owned()))
+    }
+
     /// From now on splits the tokens of every image over all processes of `world`, which go through the network and back together.
     ///
     /// # Errors

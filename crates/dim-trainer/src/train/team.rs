@@ -30,7 +30,8 @@ impl Team {
             split: match config.split {
                 Split::None => distributed::Split::None,
                 Split::Optimizer => distributed::Split::Optimizer,
-                Split::Gradients => distributed::Split::Gradients,
+                // What becomes of the parameters is no matter of the gradients.
+                Split::Gradients | Split::Parameters => distributed::Split::Gradients,
             },
         };
         let reducer = Reducer::new(&world, parameters, options)?;
@@ -40,6 +41,11 @@ impl Team {
     /// All processes.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Whether each has but a slice of the parameters.
+    pub(super) fn splits_parameters(&self) -> bool {
+        self.split == Split::Parameters
     }
 
     /// Which part of every batch is this process's, and of how many: those who share images have the same.
@@ -56,7 +62,7 @@ impl Team {
     pub(super) fn step(&self, optimizer: &mut AdamW, parameters: &Parameters, lr: f64) -> Result<Tensor, TrainerError> {
         Ok(match self.split {
             Split::None => optimizer.step(parameters, lr)?,
-            Split::Optimizer | Split::Gradients => {
+            Split::Optimizer | Split::Gradients | Split::Parameters => {
                 optimizer.step_slice(&self.world, parameters, &self.reducer.gradients()?, lr)?
             }
         })
@@ -64,9 +70,9 @@ impl Team {
 
     /// All of what each process has a slice of, as long as the parameters' values.
     pub(super) fn whole(&self, parameters: &Parameters, slice: &Tensor) -> Result<Tensor, TrainerError> {
-        let whole = parameters.padded_values().f_zeros_like()?;
+        let whole = Tensor::f_zeros([parameters.padded_length()], (Kind::Float, slice.device()))?;
         self.world.all_gather(&whole, slice)?.wait()?;
-        Ok(whole.f_narrow(0, 0, parameters.values().size()[0])?)
+        Ok(whole.f_narrow(0, 0, parameters.length())?)
     }
 }
 
