@@ -21,8 +21,8 @@ char* dim_bump_version(const Tensor* tensor) {
     return dim::guarded([&] { tensor->unsafeGetTensorImpl()->bump_version(); });
 }
 
-/// Gives the storage of `tensor` this many bytes of new memory, uninitialised; 0 frees what it has. The tensor and its views stay what they are, and
-/// nobody may touch their elements while there is no memory.
+/// Gives the storage of `tensor` this many bytes of new memory, uninitialised; 0 frees what it has. The tensor and its
+/// views stay what they are, and nobody may touch their elements while there is no memory.
 char* dim_set_storage_bytes(const Tensor* tensor, std::size_t bytes) {
     return dim::guarded([&] {
         c10::StorageImpl* storage = tensor->storage().unsafeGetStorageImpl();
