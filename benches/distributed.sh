@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Training on one and on several GPUs of one machine: images a second, memory of the fullest card, with nothing split and with the
-# optimiser's state, or gradients too, split. DiM-H/2 on 256 px, as latents that are made up. One JSON object a line; beside it the
+# Training on one and on several GPUs of one machine: images a second, memory of the fullest card, with nothing split, with the
+# optimiser's state, or gradients and weights too, split, and with every image shared by all. DiM-H/2 on 256 px, as latents that are made up. One JSON object a line; beside it the
 # trace of one step of each, for ui.perfetto.dev.
 #
 #   benches/distributed.sh OUT.jsonl [CARDS]        CARDS: 2 unless said otherwise
@@ -103,6 +103,8 @@ measure bf16_reduction "$cards" 'train.distributed.reduce_in="bf16"'
 measure split_optimizer "$cards" 'train.distributed.split="optimizer"'
 measure split_gradients "$cards" 'train.distributed.split="gradients"'
 measure split_gradients_bf16 "$cards" 'train.distributed.split="gradients"' 'train.distributed.reduce_in="bf16"'
+measure split_parameters "$cards" 'train.distributed.split="parameters"'
+measure sequence_parallel "$cards" "train.distributed.sequence_parallel=$cards"
 
 # A process that is killed: torchrun starts all again, and they go on from the last checkpoint by themselves.
 if ((cards > 1)); then

@@ -234,6 +234,32 @@ impl Inputs {
         [out.read("out"), last]
     }
 
+    /// Walks the segments back; returns what they make of the gradient by the last state, one after the other.
+    fn walk_back(&self, gpu: &Gpu) -> Vec<f64> {
+        let reference::Sizes { batch, channel, state, .. } = self.case.sizes;
+        let given = Given::of(self);
+        let scan = given.scan(self.token_map.as_ref());
+        let segments = selective_scan::segments(&gpu.queue(), &scan).unwrap();
+        let grad_out =
+            DeviceTensor::of(&self.grad_out, self.case.dtype, &self.case.shapes().sequence, self.case.placement);
+        let unwritten = |shape: &[usize]| DeviceTensor::unwritten(DType::F32, shape, Placement::Contiguous);
+        let mut grad_states = unwritten(&[batch * segments, channel, state]);
+        let mut deltas = unwritten(&[batch * segments, channel]);
+        let outputs = (grad_states.view_mut(), deltas.view_mut());
+        selective_scan::walk_back(&gpu.queue(), &scan, &grad_out.view(), outputs.0, outputs.1).unwrap();
+        gpu.finish();
+        let (own, steps) = (grad_states.read("grad_states"), deltas.read("deltas"));
+        let mut first = self.grad_last_state.clone().unwrap_or_else(|| vec![0.0; batch * channel * state]);
+        for (at, first) in first.iter_mut().enumerate() {
+            let (row, channel_state) = (at / (channel * state) * segments, at % (channel * state));
+            for segment in (row..row + segments).rev() {
+                let decay = (self.a[channel_state] * steps[segment * channel + channel_state / state]).exp();
+                *first = decay * *first + own[segment * channel * state + channel_state];
+            }
+        }
+        first
+    }
+
     fn check(&self, gpu: &Gpu) {
         let (results, truth) = (self.run(gpu), self.truth());
         assert_eq!(results.len(), truth.len());
@@ -311,6 +337,8 @@ fn a_walk_and_the_output_after_it_match_the_reference() {
             let expected = |name| &truth.iter().find(|(known, ..)| *known == name).unwrap().2;
             assert_close(&format!("{:?}: out", inputs.case), &out, expected("out"), dtype);
             assert_close(&format!("{:?}: last state", inputs.case), &last, expected("last_state"), dtype);
+            let first = inputs.walk_back(&gpu);
+            assert_close(&format!("{:?}: walk back", inputs.case), &first, expected("grad initial_state"), dtype);
         }
     }
 }

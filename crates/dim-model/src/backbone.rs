@@ -21,7 +21,8 @@ pub trait Backbone {
     fn set_recompute(&mut self, recompute: Recompute);
 
     /// From now on splits the tokens of every image over all processes of `world`, which then run [`Backbone::forward`] together, with the same
-    /// inputs, and all get the whole result. Without gradients.
+    /// inputs, and all get the whole result. They go back through it together, too, each from the same loss of the whole result; the gradients of the
+    /// parameters are then the sum of what each process has.
     ///
     /// # Errors
     /// [`ModelError::Sequence`] for a network without a scan.
@@ -77,6 +78,21 @@ pub trait BackboneConfig {
 
     /// Length of the sequence that the blocks see, for an input of these sides; pixels for a network without tokens.
     fn tokens(&self, height: usize, width: usize) -> usize;
+
+    /// Which parameters are used together and nowhere else, as [`dim_torch::Parameters::sharded`] takes it; none for a network that cannot run with slices
+    /// of its parameters.
+    fn parameter_units(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether the tokens of an input of these sides can be split over so many processes ([`Backbone::split_sequence`]).
+    ///
+    /// # Errors
+    /// [`ModelError::Sequence`] for a network without a scan; [`ModelError::Input`] for an input that is too small.
+    fn check_split(&self, height: usize, width: usize, processes: usize) -> Result<(), ModelError> {
+        let _ = (height, width, processes);
+        Err(ModelError::Sequence)
+    }
 
     /// Multiply-accumulates of one image's forward pass in matrix products, by part.
     fn cost(&self, height: usize, width: usize) -> Cost;

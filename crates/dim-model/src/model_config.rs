@@ -150,6 +150,14 @@ impl BackboneConfig for ModelConfig {
         self.sizes().tokens(height, width)
     }
 
+    fn parameter_units(&self) -> Vec<String> {
+        self.sizes().parameter_units()
+    }
+
+    fn check_split(&self, height: usize, width: usize, processes: usize) -> Result<(), ModelError> {
+        self.sizes().check_split(height, width, processes)
+    }
+
     fn cost(&self, height: usize, width: usize) -> Cost {
         self.sizes().cost(height, width)
     }

@@ -3,6 +3,8 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <cstdint>
+
 #include "bridge.h"
 
 using at::Tensor;
@@ -17,6 +19,23 @@ char* dim_set_gradient(const Tensor* parameter, const Tensor* gradient) {
 /// refuses to run backward, and whoever keeps something derived from it sees that it is stale.
 char* dim_bump_version(const Tensor* tensor) {
     return dim::guarded([&] { tensor->unsafeGetTensorImpl()->bump_version(); });
+}
+
+/// Gives the storage of `tensor` this many bytes of new memory, uninitialised; 0 frees what it has. The tensor and its
+/// views stay what they are, and nobody may touch their elements while there is no memory.
+char* dim_set_storage_bytes(const Tensor* tensor, std::size_t bytes) {
+    return dim::guarded([&] {
+        c10::StorageImpl* storage = tensor->storage().unsafeGetStorageImpl();
+        TORCH_CHECK(storage->allocator() != nullptr, "this storage has no allocator");
+        storage->set_data_ptr_noswap(bytes == 0 ? at::DataPtr(nullptr, storage->device())
+                                                : storage->allocator()->allocate(bytes));
+        storage->set_nbytes(bytes);
+    });
+}
+
+/// Bytes of the storage of `tensor`.
+char* dim_storage_bytes(const Tensor* tensor, std::int64_t* bytes) {
+    return dim::guarded([&] { *bytes = static_cast<std::int64_t>(tensor->storage().nbytes()); });
 }
 
 /// Lets libtorch take the variants of its GPU operations that give the same bits twice. Where there is none it warns.

@@ -22,20 +22,35 @@ pub fn checkpoint(
     inputs: &[&Tensor],
     segment: impl Fn(&[Tensor]) -> Result<Vec<Tensor>, TorchError> + Send + 'static,
 ) -> Result<Vec<Tensor>, TorchError> {
-    apply(Checkpoint { segment }, inputs)
+    checkpoint_holding(inputs, || Ok(()), segment)
 }
 
-struct Checkpoint<S> {
+/// The same of a segment that works while what `hold` returns is alive, in both runs; in the second until its gradients are computed.
+///
+/// # Errors
+/// As [`checkpoint`], and what `hold` returns.
+pub fn checkpoint_holding<H>(
+    inputs: &[&Tensor],
+    hold: impl Fn() -> Result<H, TorchError> + Send + 'static,
+    segment: impl Fn(&[Tensor]) -> Result<Vec<Tensor>, TorchError> + Send + 'static,
+) -> Result<Vec<Tensor>, TorchError> {
+    apply(Checkpoint { hold, segment }, inputs)
+}
+
+struct Checkpoint<H, S> {
+    hold: H,
     segment: S,
 }
 
-impl<S> CustomFunction for Checkpoint<S>
+impl<H, T, S> CustomFunction for Checkpoint<H, S>
 where
+    H: Fn() -> Result<T, TorchError> + Send + 'static,
     S: Fn(&[Tensor]) -> Result<Vec<Tensor>, TorchError> + Send + 'static,
 {
     const NAME: &'static str = "checkpoint";
 
     fn forward(&mut self, inputs: &[Tensor]) -> Result<Forward, TorchError> {
+        let _held = (self.hold)()?;
         let outputs = (self.segment)(inputs)?;
         Ok(Forward { outputs, saved: inputs.iter().map(Tensor::shallow_clone).collect() })
     }
@@ -49,6 +64,7 @@ where
         // Leaves of a graph of their own, which lives as long as this call.
         let leaves: Vec<Tensor> =
             saved.iter().zip(needs_gradient).map(|(input, needed)| input.detach().set_requires_grad(*needed)).collect();
+        let _held = (self.hold)()?;
         let outputs = tch::with_grad(|| (self.segment)(&leaves))?;
         let (mut of, mut from) = (Vec::new(), Vec::new());
         for (output, gradient) in outputs.iter().zip(grad_outputs) {

@@ -22,11 +22,11 @@ mod parameters;
 mod profile;
 mod recorded_calls;
 
-pub use checkpoint::checkpoint;
+pub use checkpoint::{checkpoint, checkpoint_holding};
 pub use cuda_graph::CudaGraph;
 pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};
-pub use parameters::{Derived, ParameterSpec, Parameters, Weight};
+pub use parameters::{Derived, HeldUnit, ParameterSpec, ParameterUnit, Parameters, Weight};
 pub use profile::{Event, profile};
 pub use recorded_calls::RecordedCalls;

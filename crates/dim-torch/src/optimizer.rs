@@ -142,11 +142,9 @@ impl AdamW {
         let square = norm(gradients)?.f_square_()?;
         world.all_reduce(&square)?.wait()?;
         let norm = square.f_sqrt()?;
-        let padded = parameters.padded_values();
-        let values = padded.f_narrow(0, self.start, self.ema.size()[0])?;
+        let values = parameters.part(self.start, self.ema.size()[0])?;
         self.advance(&values, gradients, None, &norm, lr)?;
-        world.all_gather(&padded, &values)?.wait()?;
-        parameters.mark_written()?;
+        parameters.share_parts(world, &values)?;
         Ok(norm.f_view([0_i64; 0])?)
     }
 

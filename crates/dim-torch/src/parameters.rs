@@ -4,16 +4,19 @@
 
 mod bf16_copy;
 mod derived;
+mod sharded;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tch::{Device, Kind, Tensor};
 
 use bf16_copy::Bf16Copy;
 pub use derived::Derived;
+use sharded::Sharded;
+pub use sharded::{HeldUnit, ParameterUnit};
 
-use crate::{TorchError, ffi};
+use crate::{TorchError, distributed::World, ffi};
 
 /// Each parameter starts on a multiple of this many elements, so that its rows can be loaded as whole vectors.
 const ALIGNMENT: i64 = 64;
@@ -66,7 +69,7 @@ impl ParameterSpec {
 pub struct Parameters {
     specs: Vec<ParameterSpec>,
     index: BTreeMap<String, usize>,
-    /// The first elements of `padded`.
+    /// The first elements of `padded`. Of sharded parameters both are this process's slice.
     values: Tensor,
     /// All values, and zeros up to a length that can be split evenly.
     padded: Tensor,
@@ -74,6 +77,7 @@ pub struct Parameters {
     trained: bool,
     views: Vec<Tensor>,
     bf16: Option<Arc<Bf16Copy>>,
+    sharded: Option<Arc<Mutex<Sharded>>>,
 }
 
 /// A parameter, and its copy in bf16 where the network computes in that.
@@ -120,9 +124,8 @@ impl Parameters {
         parts: usize,
         flat_gradients: bool,
     ) -> Result<Self, TorchError> {
-        let (length, unit) = (flat_length(specs), ALIGNMENT * parts as i64);
-        let padded = Tensor::f_zeros([(length + unit - 1) / unit * unit], (Kind::Float, device))?;
-        let mut parameters = Self::from_flat(specs, padded.f_narrow(0, 0, length)?)?;
+        let padded = Tensor::f_zeros([padded_length(specs, parts)], (Kind::Float, device))?;
+        let mut parameters = Self::from_flat(specs, padded.f_narrow(0, 0, flat_length(specs))?)?;
         let gradients = flat_gradients.then(|| padded.f_zeros_like()).transpose()?;
         let offsets = offsets(specs);
         for ((spec, offset), view) in parameters.specs.iter().zip(offsets).zip(&mut parameters.views) {
@@ -136,6 +139,33 @@ impl Parameters {
         }
         (parameters.padded, parameters.gradients, parameters.trained) = (padded, gradients, true);
         Ok(parameters)
+    }
+
+    /// Trainable parameters, all zero, of which this process keeps but its slice of those of `world`; there is no buffer of gradients. What belongs to one of the
+    /// `units`, all whose names begin as it says (the longest that fits counts), is there only while [`ParameterUnit::hold`] holds it; the others always are.
+    ///
+    /// # Errors
+    /// As [`Parameters::zeros`].
+    pub fn sharded(
+        specs: &[ParameterSpec],
+        device: Device,
+        world: &World,
+        units: &[String],
+    ) -> Result<Self, TorchError> {
+        let length = padded_length(specs, world.size());
+        let (sharded, views) = Sharded::zeros(specs, device, world, length, units)?;
+        let slice = sharded.slice();
+        Ok(Self {
+            specs: specs.to_vec(),
+            index: index(specs)?,
+            values: slice.shallow_clone(),
+            padded: slice,
+            gradients: None,
+            trained: true,
+            views: views.into_iter().map(|view| view.detach().set_requires_grad(true)).collect(),
+            bf16: None,
+            sharded: Some(Arc::new(Mutex::new(sharded))),
+        })
     }
 
     /// Parameters without gradients, all zero: to be filled from a file.
@@ -159,25 +189,73 @@ impl Parameters {
             });
         }
         let values = values.detach();
-        let mut index = BTreeMap::new();
-        for (position, spec) in specs.iter().enumerate() {
-            if index.insert(spec.name.clone(), position).is_some() {
-                return Err(TorchError::DuplicateParameter(spec.name.clone()));
-            }
-        }
-        let views = views(&values, specs)?;
-        let padded = values.shallow_clone();
-        Ok(Self { specs: specs.to_vec(), index, values, padded, gradients: None, trained: false, views, bf16: None })
+        let (index, views, padded) = (index(specs)?, views(&values, specs)?, values.shallow_clone());
+        let (gradients, trained, bf16, sharded) = (None, false, None, None);
+        Ok(Self { specs: specs.to_vec(), index, values, padded, gradients, trained, views, bf16, sharded })
     }
 
     /// The same with a copy of all values in bf16, for a network that computes in it: [`Parameters::weight`].
     /// [`AdamW::step`](crate::AdamW::step) writes the copy along with the values. After any other write to them (fresh or
     /// loaded weights), the next use copies all values again; libtorch's count of in-place writes tells.
-    /// Its memory is taken on the first use.
+    /// Its memory is taken on the first use. Sharded parameters have none, and are converted where they are used.
     #[must_use]
     pub fn with_bf16_copy(mut self) -> Self {
-        self.bf16 = Some(Arc::new(Bf16Copy::new(&self.values, &self.specs)));
+        self.bf16 = self.sharded.is_none().then(|| Arc::new(Bf16Copy::new(&self.values, &self.specs)));
         self
+    }
+
+    /// The unit of [`Parameters::sharded`] called so; `None` for parameters that are all there.
+    #[must_use]
+    pub fn unit(&self, name: &str) -> Option<ParameterUnit> {
+        self.sharded.as_ref().and_then(|sharded| ParameterUnit::named(sharded, name))
+    }
+
+    /// Elements of the flat buffer that belong to parameters.
+    #[must_use]
+    pub fn length(&self) -> i64 {
+        flat_length(&self.specs)
+    }
+
+    /// The same with the zeros behind them, up to a length that can be split evenly.
+    #[must_use]
+    pub fn padded_length(&self) -> i64 {
+        self.sharded.as_ref().map_or(self.padded.size()[0], |sharded| sharded::lock(sharded).length())
+    }
+
+    /// Those of the flat buffer from `start` on; of sharded parameters, which must be this process's slice, that.
+    ///
+    /// # Errors
+    /// A part that does not exist.
+    pub fn part(&self, start: i64, length: i64) -> Result<Tensor, TorchError> {
+        match &self.sharded {
+            Some(sharded) => Ok(sharded::lock(sharded).slice().f_narrow(0, 0, length)?),
+            None => Ok(self.padded.f_narrow(0, start, length)?),
+        }
+    }
+
+    /// Lets all processes know the `part` from `start` on that each of them has written.
+    ///
+    /// # Errors
+    /// [`TorchError::LostPeer`].
+    pub fn share_parts(&self, world: &World, part: &Tensor) -> Result<(), TorchError> {
+        match &self.sharded {
+            Some(sharded) => sharded::lock(sharded).gather(None),
+            None => {
+                world.all_gather(&self.padded, part)?.wait()?;
+                self.mark_written()
+            }
+        }
+    }
+
+    /// Bytes that the values of the parameters have on this process now.
+    ///
+    /// # Errors
+    /// An error of libtorch.
+    pub fn resident_bytes(&self) -> Result<i64, TorchError> {
+        match &self.sharded {
+            Some(sharded) => sharded::lock(sharded).bytes(),
+            None => Ok(self.padded.size()[0] * size_of::<f32>() as i64),
+        }
     }
 
     /// The parameter called `name` with its bf16 copy, if there is one.
@@ -225,7 +303,7 @@ impl Parameters {
         self.specs.iter().zip(&self.views)
     }
 
-    /// The flat f32 buffer of all values; gaps between parameters are zero.
+    /// The flat f32 buffer of all values; gaps between parameters are zero. Of sharded parameters, this process's slice.
     pub fn values(&self) -> Tensor {
         self.values.shallow_clone()
     }
@@ -262,7 +340,7 @@ impl Parameters {
     }
 
     /// Says that the values were written by something that libtorch does not count.
-    pub(crate) fn mark_written(&self) -> Result<(), TorchError> {
+    fn mark_written(&self) -> Result<(), TorchError> {
         // SAFETY: the handle is alive.
         ffi::check(unsafe { ffi::dim_bump_version(self.padded.as_ptr()) })
     }
@@ -287,6 +365,23 @@ fn aligned(elements: i64) -> i64 {
 
 fn flat_length(specs: &[ParameterSpec]) -> i64 {
     specs.iter().map(|spec| aligned(spec.elements())).sum()
+}
+
+/// Elements of a flat buffer that as many parts can share evenly.
+fn padded_length(specs: &[ParameterSpec], parts: usize) -> i64 {
+    let (length, unit) = (flat_length(specs), ALIGNMENT * parts as i64);
+    (length + unit - 1) / unit * unit
+}
+
+/// The place of each name.
+fn index(specs: &[ParameterSpec]) -> Result<BTreeMap<String, usize>, TorchError> {
+    let mut index = BTreeMap::new();
+    for (position, spec) in specs.iter().enumerate() {
+        if index.insert(spec.name.clone(), position).is_some() {
+            return Err(TorchError::DuplicateParameter(spec.name.clone()));
+        }
+    }
+    Ok(index)
 }
 
 fn slice(flat: &Tensor, offset: i64, spec: &ParameterSpec) -> Result<Tensor, TorchError> {

@@ -1,11 +1,14 @@
 //! The Mamba layer in bf16 on a GPU, also inside a checkpoint, against the same layer in f32 on the CPU. Needs a GPU.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use dim_torch::{
     TokenMap, TorchError, checkpoint, cuda,
-    ops::{MambaInputs, MambaKeeps, Projection, mamba},
+    distributed::{Place, Timeouts, World},
+    ops::{MambaInputs, MambaKeeps, Projection, Strip, mamba, mamba_of_strip},
 };
 use tch::{Device, Kind, Tensor};
 
@@ -47,7 +50,8 @@ fn values([width, channels, rank]: [i64; 3]) -> Vec<Tensor> {
     ]
 }
 
-fn layer(leaves: &[Tensor], kind: Kind, map: &TokenMap, keeps: MambaKeeps) -> Result<Tensor, TorchError> {
+/// What `f` makes of the layer's tensors.
+fn layer<T>(leaves: &[Tensor], kind: Kind, f: impl FnOnce(&MambaInputs) -> T) -> T {
     let computed: Vec<Tensor> = leaves.iter().map(|leaf| leaf.detach().to_kind(kind)).collect();
     let projection = |index: usize| Projection { weight: &leaves[index], computed: &computed[index] };
     let inputs = MambaInputs {
@@ -63,21 +67,34 @@ fn layer(leaves: &[Tensor], kind: Kind, map: &TokenMap, keeps: MambaKeeps) -> Re
         d: &leaves[8],
         out_proj: projection(9),
     };
-    mamba(&inputs, Some(map), keeps)
+    f(&inputs)
+}
+
+/// The order of `count` tokens from number `first` on, those before it in theirs.
+fn order(first: u32, count: u32) -> TokenMap {
+    TokenMap::new((0..first).chain((0..count).map(|step| first + (step * 5 + 3) % count)).collect()).unwrap()
 }
 
 /// The output and all gradients, on the CPU.
 fn evaluate(sizes: [i64; 3], device: Device, kind: Kind, keeps: MambaKeeps, again: bool) -> Vec<Tensor> {
+    let map = order(0, TOKENS as u32);
+    results(sizes, device, |leaves| {
+        if !again {
+            return layer(leaves, kind, |inputs| mamba(inputs, Some(&map), keeps)).unwrap();
+        }
+        let (inputs, map) = (leaves.iter().collect::<Vec<_>>(), map.clone());
+        let outputs = checkpoint(&inputs, move |leaves| {
+            Ok::<_, TorchError>(vec![layer(leaves, kind, |inputs| mamba(inputs, Some(&map), keeps))?])
+        });
+        outputs.unwrap().remove(0)
+    })
+}
+
+/// What `run` makes of the leaves, and all gradients, on the CPU.
+fn results(sizes: [i64; 3], device: Device, run: impl FnOnce(&[Tensor]) -> Tensor) -> Vec<Tensor> {
     let leaf = |value: Tensor| value.to_device(device).detach().set_requires_grad(true);
     let leaves: Vec<Tensor> = values(sizes).into_iter().map(leaf).collect();
-    let map = TokenMap::new((0..TOKENS as u32).map(|step| (step * 5 + 3) % TOKENS as u32).collect()).unwrap();
-    let out = if again {
-        let inputs: Vec<&Tensor> = leaves.iter().collect();
-        let outputs = checkpoint(&inputs, move |leaves| Ok(vec![layer(leaves, kind, &map, keeps)?]));
-        outputs.unwrap().remove(0)
-    } else {
-        layer(&leaves, kind, &map, keeps).unwrap()
-    };
+    let out = run(&leaves);
     let weights = Tensor::arange(out.numel() as i64, (Kind::Float, Device::Cpu)).sin().view_as(&out).to_device(device);
     (out.to_kind(Kind::Float) * weights).sum(Kind::Float).backward();
     let all = std::iter::once(out.detach()).chain(leaves.iter().map(Tensor::grad));
@@ -116,4 +133,45 @@ fn same_bits_twice_whatever_is_kept() {
     {
         assert!(first.iter().zip(&of(keeps, again)).all(|(one, other)| one.equal(other)), "{keeps:?}, {again}");
     }
+}
+
+/// One process that has the whole sequence as its strip walks it in two steps, there and back.
+#[test]
+fn strip_of_all_tokens_is_the_sequence() {
+    let Some(device) = gpu("strip_of_all_tokens_is_the_sequence") else { return };
+    const PREFIX: u32 = 5;
+    let count = TOKENS as u32 - PREFIX;
+    let edge = |steps: [u32; 2]| {
+        let token = steps.map(|step| i64::from(PREFIX + (step * 5 + 3) % count));
+        Tensor::from_slice(&token).to_device(device)
+    };
+    let strip = Strip {
+        prefix: PREFIX.into(),
+        token_map: order(PREFIX, count),
+        strip_map: order(0, count),
+        first: edge([0, 1]),
+        last: edge([count - 2, count - 1]),
+        before: Vec::new(),
+        behind: Vec::new(),
+    };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (address, host, patience) = ("127.0.0.1".to_owned(), "host".to_owned(), Duration::from_secs(60));
+    let (rank, size, local_rank, launcher_holds_store, attempt) = (0, 1, 0, false, 0);
+    let place = Place { rank, size, local_rank, address, port, launcher_holds_store, attempt, host };
+    let world = World::join(&place, device, "same", Timeouts { start: patience, operation: patience }).unwrap();
+    for (kind, tolerance) in [(Kind::Float, 1e-5), (Kind::BFloat16, 0.02)] {
+        for keeps in [MambaKeeps::ScanOutput, MambaKeeps::Nothing] {
+            let expected = results(SIZES[0], device, |leaves| {
+                layer(leaves, kind, |inputs| mamba(inputs, Some(&strip.token_map), keeps)).unwrap()
+            });
+            let found = results(SIZES[0], device, |leaves| {
+                layer(leaves, kind, |inputs| mamba_of_strip(inputs, &strip, &world, keeps)).unwrap()
+            });
+            for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let error = rms(&(found - expected)) / rms(expected);
+                assert!(error < tolerance, "{kind:?}, {keeps:?}, tensor {index}: {error}");
+            }
+        }
+    }
+    world.leave().unwrap();
 }

@@ -306,3 +306,72 @@ fn a_process_that_is_gone_is_named_with_its_machine() {
         assert!(error.starts_with(&expected), "{error}");
     }
 }
+
+#[test]
+fn a_part_of_the_processes_works_by_itself() {
+    together(4, |world| {
+        let pair = world.part(2).unwrap();
+        assert_eq!((pair.rank(), pair.size()), (world.rank() % 2, 2));
+        let sum = floats(&[world.rank() as f32]);
+        pair.all_reduce(&sum).unwrap().wait().unwrap();
+        assert_eq!(vec(&sum), [if world.rank() < 2 { 1.0 } else { 5.0 }]);
+        assert_eq!(world.part(4).unwrap().size(), 4);
+        let refused = world.part(3).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("a divisor of the number of processes, 4") && refused.contains('3'), "{refused}");
+        world.leave().unwrap();
+        assert!(pair.all_reduce(&sum).is_err(), "left with all");
+    });
+}
+
+#[test]
+fn sharded_parameters_have_memory_only_while_they_are_held() {
+    let specs = [
+        ParameterSpec::new("first", &[70]),
+        ParameterSpec::new("block.0.weight", &[100, 3]),
+        ParameterSpec::new("block.0.join.weight", &[65]),
+        ParameterSpec::new("block.0.bias", &[3]),
+        ParameterSpec::new("block.1.table", &[10]).with_late_gradient(),
+        ParameterSpec::new("block.1.weight", &[200]),
+    ];
+    let units = ["block.0.", "block.0.join.", "block.1."].map(str::to_owned);
+    let fill = |values: &Tensor, start: i64| {
+        let numbers = Tensor::arange_start(start, start + values.size()[0], (Kind::Float, Device::Cpu));
+        no_grad(|| values.shallow_clone().copy_(&numbers));
+    };
+    let whole = Parameters::zeros(&specs, Device::Cpu).unwrap();
+    fill(&whole.values(), 0);
+    let expected: Vec<Vec<f32>> = whole.iter().map(|(_, value)| vec(&value.flatten(0, -1))).collect();
+    for size in [1, 3] {
+        together(size, |world| {
+            let parameters = Parameters::sharded(&specs, Device::Cpu, &world, &units).unwrap();
+            let length = parameters.padded_length() / size as i64;
+            let own = parameters.part(length * world.rank() as i64, length).unwrap();
+            fill(&own, length * world.rank() as i64);
+            parameters.share_parts(&world, &own).unwrap();
+            let there = |name: &str| {
+                let place = specs.iter().position(|spec| spec.name == name).unwrap();
+                vec(&parameters.get(name).unwrap().flatten(0, -1)) == expected[place]
+            };
+            // The slice, `first` and the table, in rows of 64.
+            let resting = 4 * (length + 128 + 64);
+            assert!(there("first") && there("block.1.table"));
+            assert_eq!(parameters.resident_bytes().unwrap(), resting);
+            for (unit, names, elements) in [
+                ("block.0.", &["block.0.weight", "block.0.bias"][..], 320 + 64),
+                ("block.0.join.", &["block.0.join.weight"], 128),
+                ("block.1.", &["block.1.weight"], 256),
+            ] {
+                let unit = parameters.unit(unit).unwrap();
+                let held = (unit.hold().unwrap(), unit.hold().unwrap());
+                assert!(names.iter().all(|name| there(name)));
+                drop(held.0);
+                assert!(names.iter().all(|name| there(name)), "still held");
+                assert_eq!(parameters.resident_bytes().unwrap(), resting + 4 * elements);
+                drop(held.1);
+                assert_eq!(parameters.resident_bytes().unwrap(), resting);
+            }
+            assert!(parameters.unit("block.2.").is_none());
+            world.leave().unwrap();
+        });
+    }
+}

@@ -35,6 +35,7 @@ fn split(how: &'static str, more: &[&'static str]) -> Vec<&'static str> {
 const NONE: &str = "train.distributed.split=\"none\"";
 const OPTIMIZER: &str = "train.distributed.split=\"optimizer\"";
 const GRADIENTS: &str = "train.distributed.split=\"gradients\"";
+const PARAMETERS: &str = "train.distributed.split=\"parameters\"";
 
 /// Losses and gradient norms of a run.
 fn log(place: &Place, run: &str) -> Vec<[f64; 2]> {
@@ -82,7 +83,13 @@ fn any_number_of_processes_and_any_split_train_as_one_does() {
         let values = bytes[header..bytes.len() - 4].chunks(4);
         values.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect::<Vec<_>>()
     };
-    for (size, run, how) in [(2, "two", NONE), (4, "four", NONE), (2, "slices", GRADIENTS), (4, "moments", OPTIMIZER)] {
+    for (size, run, how) in [
+        (2, "two", NONE),
+        (4, "four", NONE),
+        (2, "slices", GRADIENTS),
+        (4, "moments", OPTIMIZER),
+        (3, "weights", PARAMETERS),
+    ] {
         let printed = place.train_together(size, run, &split(how, &averages));
         let whole =
             printed.contains(&format!("one of {size} processes")) && printed.matches("48 / 48 images").count() == 1;
@@ -104,11 +111,12 @@ fn any_number_of_processes_and_any_split_train_as_one_does() {
 fn a_run_goes_on_with_other_numbers_of_processes_and_splits() {
     let place = Place::new();
     place.train("one", &settings(&[]));
-    place.train_together(4, "cut", &split(GRADIENTS, &["train.images=12"]));
+    // One image at once: two processes have two of a batch and as many passes, two have one.
+    place.train_together(4, "cut", &split(GRADIENTS, &["train.images=12", "train.micro_batch_size=1"]));
     place.train_together(2, "cut", &[split(OPTIMIZER, &["train.images=24"]), vec!["--resume"]].concat());
     place.train("cut", &[settings(&["train.images=36"]), vec!["--resume"]].concat());
     // From a checkpoint in one file to parts.
-    place.train_together(2, "cut", &[split(GRADIENTS, &[]), vec!["--resume"]].concat());
+    place.train_together(2, "cut", &[split(PARAMETERS, &[]), vec!["--resume"]].concat());
     assert_same(&place, "one", "cut");
 
     // A checkpoint in parts is read by everything that reads checkpoints.
@@ -131,6 +139,38 @@ fn a_run_goes_on_with_other_numbers_of_processes_and_splits() {
     fs::remove_file(part.unwrap()).unwrap();
     let resume = [&train_arguments("cut")[..], &settings(&["train.images=60"]), &["--resume"]].concat();
     place.fails(&resume, 1, &["48.safetensors is not a checkpoint", "1-of-2.shard is missing", "--resume=older"]);
+}
+
+#[test]
+fn processes_that_share_images_train_as_one_does() {
+    let place = Place::new();
+    let large = "model.image_size=16"; // eleven rows and columns of tokens, which divide by nothing
+    place.train("one", &settings(&[large]));
+    let sharing = |how, more: &[&'static str]| split(how, &[&[large], more].concat());
+    let [two, three] = ["train.distributed.sequence_parallel=2", "train.distributed.sequence_parallel=3"];
+    place.train_together(2, "two", &sharing(NONE, &[two]));
+    assert_same(&place, "one", "two");
+    // All of three, of which each runs blocks again in the backward pass, and then two groups of two.
+    place.train_together(3, "cut", &sharing(GRADIENTS, &[three, "train.recompute_blocks=2", "train.images=24"]));
+    place.train_together(4, "cut", &[sharing(PARAMETERS, &[two]), vec!["--resume"]].concat());
+    assert_same(&place, "one", "cut");
+
+    let refused = |size: usize, more: &[&'static str]| {
+        let mut command = place.command(&[train_arguments("x"), settings(more)].concat());
+        place_variables(&mut command, 0, size, free_port());
+        let output = command.output().unwrap();
+        assert_ne!(output.status.code(), Some(0));
+        text(&output)
+    };
+    for (size, more, problem) in [
+        (3, &[large, two][..], "sequence_parallel must divide the number of processes, 3, got 2"),
+        (3, &[three], "at 8 x 8: the network's `x` must be large enough to be split over 3 processes"),
+        (2, &["model.preset=\"dit_s_2\"", two], "sequence parallelism is for DiM"),
+        (2, &["model.preset=\"dit_s_2\"", PARAMETERS], "parameters are split for DiM alone"),
+    ] {
+        let printed = refused(size, more);
+        assert!(printed.contains(problem), "{printed}");
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::cuda::{self, Launch, Place, Stream, Sum, Workspace, size, sum_partial
 use crate::error::KernelError;
 use crate::view::{TensorView, TensorViewMut};
 
-pub(super) use walked::{LEAST_WALKED_TOKENS, forward_after_walk, segments, walk};
+pub(super) use walked::{LEAST_WALKED_TOKENS, forward_after_walk, segments, walk, walk_back};
 
 /// The numbers of states that there are kernels for.
 pub(super) const STATES: [usize; 4] = [8, 16, 32, 64];

@@ -18,7 +18,7 @@ mod params;
 mod segments;
 mod shape;
 
-pub use segments::{forward_after_walk, segments, walk};
+pub use segments::{forward_after_walk, segments, walk, walk_back};
 
 use crate::device::Queue;
 use crate::error::KernelError;

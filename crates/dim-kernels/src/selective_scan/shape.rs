@@ -32,6 +32,11 @@ pub(super) enum Call<'a> {
         states: &'a TensorViewMut<'a>,
         deltas: &'a TensorViewMut<'a>,
     },
+    WalkBack {
+        grad_out: &'a TensorView<'a>,
+        grad_states: &'a TensorViewMut<'a>,
+        deltas: &'a TensorViewMut<'a>,
+    },
     AfterWalk {
         out: &'a TensorViewMut<'a>,
         states: &'a TensorViewMut<'a>,
@@ -46,6 +51,7 @@ impl Call<'_> {
             Self::Backward { .. } => "selective_scan::backward",
             Self::Segments => "selective_scan::segments",
             Self::Walk { .. } => "selective_scan::walk",
+            Self::WalkBack { .. } => "selective_scan::walk_back",
             Self::AfterWalk { .. } => "selective_scan::forward_after_walk",
         }
     }
@@ -115,22 +121,32 @@ pub(super) fn check(queue: &Queue, scan: &SelectiveScan<'_>, call: Call<'_>) -> 
             check.optional_gradient("gradients.initial_state", gradients.initial_state.as_ref(), given, &states)?;
         }
         Call::Segments => in_segments(&check, sizes, None)?,
-        Call::Walk { states, deltas } => in_segments(&check, sizes, Some((&states.layout, &deltas.layout)))?,
+        Call::Walk { states, deltas } => {
+            in_segments(&check, sizes, Some((("states", &states.layout), &deltas.layout)))?;
+        }
+        Call::WalkBack { grad_out, grad_states, deltas } => {
+            check.input("grad_out", &grad_out.layout, &sequence)?;
+            in_segments(&check, sizes, Some((("grad_states", &grad_states.layout), &deltas.layout)))?;
+        }
         Call::AfterWalk { out, states, deltas } => {
             check.output("out", &out.layout, &sequence)?;
-            in_segments(&check, sizes, Some((&states.layout, &deltas.layout)))?;
+            in_segments(&check, sizes, Some((("states", &states.layout), &deltas.layout)))?;
         }
     }
     Ok(sizes)
 }
 
 /// Refuses a sequence that a GPU cannot cut, and what is known of segments in another form than `[batch · segment, channel(, state)]`.
-fn in_segments(check: &Check<'_>, sizes: Sizes, known: Option<(&Layout, &Layout)>) -> Result<(), KernelError> {
+fn in_segments(
+    check: &Check<'_>,
+    sizes: Sizes,
+    known: Option<((&'static str, &Layout), &Layout)>,
+) -> Result<(), KernelError> {
     check.at_least("u", ("token", sizes.token), cuda::LEAST_WALKED_TOKENS)?;
-    let Some((states, deltas)) = known else { return Ok(()) };
+    let Some(((name, states), deltas)) = known else { return Ok(()) };
     let rows = ("batch · segment", sizes.batch * segments(check.queue, sizes));
     let channel = ("channel", sizes.channel);
-    check.contiguous_output("states", states, &[rows, channel, ("state", sizes.state)])?;
+    check.contiguous_output(name, states, &[rows, channel, ("state", sizes.state)])?;
     check.contiguous_output("deltas", deltas, &[rows, channel])
 }
 
@@ -161,6 +177,10 @@ fn dtypes(check: &Check<'_>, scan: &SelectiveScan<'_>, call: &Call<'_>) -> Resul
         }
         Call::Segments => {}
         Call::Walk { states, deltas } => others.extend([("states", &states.layout), ("deltas", &deltas.layout)]),
+        Call::WalkBack { grad_out, grad_states, deltas } => {
+            activations.push(("grad_out", &grad_out.layout));
+            others.extend([("grad_states", &grad_states.layout), ("deltas", &deltas.layout)]);
+        }
         Call::AfterWalk { out, states, deltas } => {
             activations.push(("out", &out.layout));
             others.extend([("states", &states.layout), ("deltas", &deltas.layout)]);

@@ -76,6 +76,26 @@ fn a_walk_matches_reference_and_the_output_after_it_is_forward_s() {
 }
 
 #[test]
+fn a_walk_back_brings_the_gradient_by_the_first_state() {
+    for (batch, token, channel, state) in [(1, 1, 1, 1), (2, 7, 19, 16), (3, 40, 65, 17), (1, 101, 129, 8)] {
+        for flags in 0..8 {
+            let case = Case {
+                delta_softplus: flags & 1 == 1,
+                z: flags & 2 == 2,
+                token_map: flags & 4 == 4,
+                last_state: false,
+                ..Case::full(batch, token, channel, state)
+            };
+            let inputs = Inputs::random(case);
+            let [grad_states, deltas] = inputs.walk_back();
+            let (_, gradients) = inputs.run_reference();
+            assert_close("grad_states", &grad_states, &gradients.initial_state, 0, TOLERANCE);
+            assert_close("deltas", &deltas, &inputs.reference_sums_of_steps(), 0, TOLERANCE);
+        }
+    }
+}
+
+#[test]
 fn empty_dimensions_are_accepted() {
     for (batch, token, channel) in [(0, 5, 7), (2, 0, 7), (2, 5, 0), (0, 0, 0)] {
         assert_matches_reference(&Inputs::random(Case::full(batch, token, channel, 16)), TOLERANCE);

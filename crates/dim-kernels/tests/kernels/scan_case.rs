@@ -186,6 +186,19 @@ impl Inputs {
         [walked, deltas.values(), out.values()]
     }
 
+    /// Walks back on the CPU, on guarded memory full of NaNs: what the outputs bring to the gradient by the first state, and the sums of step sizes.
+    pub(crate) fn walk_back(&self) -> [Vec<f32>; 2] {
+        let given = Given::of(self);
+        let scan = given.scan(self.token_map.as_ref());
+        let Case { batch, channel, placement, .. } = self.case;
+        let grad_out = Buffer::of(&self.grad_out, &self.case.sequence(), placement);
+        let mut grad_states = Buffer::unwritten(&self.case.states(), Placement::Contiguous);
+        let mut deltas = Buffer::unwritten(&[batch, channel], Placement::Contiguous);
+        let outputs = (grad_states.view_mut(), deltas.view_mut());
+        selective_scan::walk_back(&Queue::Cpu, &scan, &grad_out.view(), outputs.0, outputs.1).unwrap();
+        [grad_states.values(), deltas.values()]
+    }
+
     /// The sums of the step sizes by the reference.
     pub(crate) fn reference_sums_of_steps(&self) -> Vec<f64> {
         self.with_reference(|inputs| reference::sums_of_steps(inputs).unwrap())

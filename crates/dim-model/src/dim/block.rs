@@ -3,20 +3,16 @@
 use dim_torch::{Parameters, TorchError};
 use tch::{Kind, Tensor};
 
-use super::{
-    config::{DimConfig, LongSkip},
-    mamba::Mamba,
-};
+use super::{config::DimConfig, mamba::Mamba};
 use crate::{
     Precision,
-    layers::{Branch, Form, Join, Norm, Stream},
+    layers::{Branch, Form, Norm, Stream},
     observer::Observer,
 };
 
 /// One block of the network.
 pub(crate) struct Block {
     name: String,
-    join: Option<Join>,
     norm: Norm,
     pub(crate) mamba: Mamba,
 }
@@ -28,29 +24,11 @@ impl Block {
     /// Block `index` of the network.
     pub(crate) fn new(parameters: &Parameters, config: &DimConfig, index: usize) -> Result<Self, TorchError> {
         let name = format!("blocks.{index}");
-        let join = match config.long_skip() {
-            LongSkip::OneLinear if index >= config.first_decoder_block() => {
-                Some(Join::one(parameters, &format!("{name}.long_skip"))?)
-            }
-            LongSkip::TwoLinears if index >= config.first_decoder_block() => {
-                Some(Join::two(parameters, &format!("{name}.long_skip"))?)
-            }
-            _ => None,
-        };
         Ok(Self {
-            join,
             norm: Norm::rms(parameters, &format!("{name}.norm"))?,
             mamba: Mamba::new(parameters, config, &format!("{name}.mamba"))?,
             name,
         })
-    }
-
-    /// The linear map of stream and skip that replaces the stream; a block without a long skip keeps it.
-    pub(crate) fn join(&self, stream: Tensor, skip: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
-        match &self.join {
-            Some(join) => join.forward(&stream, skip, kind),
-            None => Ok(stream.to_kind(Kind::Float)),
-        }
     }
 
     /// `modulation` `[batch, 3, d_model]`, that of this block; `mix` runs the Mamba layer on its input; returns the stream that entered, `[batch, token, d_model]` f32 with everything

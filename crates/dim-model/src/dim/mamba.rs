@@ -64,7 +64,7 @@ impl Mamba {
         self.with_inputs(input, |inputs| mamba(inputs, Some(token_map), self.keeps))
     }
 
-    /// As [`Self::forward`] of this process's part of a sequence that is split over all of `world`, without gradients.
+    /// As [`Self::forward`] of this process's part of a sequence that is split over all of `world`.
     pub(crate) fn forward_of_strip(
         &self,
         input: &Tensor,
@@ -72,7 +72,7 @@ impl Mamba {
         world: &World,
         precision: Precision,
     ) -> Result<Tensor, TorchError> {
-        self.with_inputs(&input.to_kind(precision.kind()), |inputs| mamba_of_strip(inputs, strip, world))
+        self.with_inputs(&input.to_kind(precision.kind()), |inputs| mamba_of_strip(inputs, strip, world, self.keeps))
     }
 
     /// What `f` makes of the layer's tensors and `input`, all in the input's kind.

@@ -7,6 +7,7 @@ mod cost;
 mod embedding;
 mod init;
 mod mamba;
+mod run_blocks;
 mod scan_order;
 mod sequence_parallel;
 mod skip_tuning;
@@ -27,13 +28,12 @@ use crate::{
     Backbone, BackboneConfig, ConfigError, Cost, ModelError, Precision, Recompute,
     grid::{Grid, check_times, grid_of_input, labels},
     init::initialise,
-    layers::{Linear, Norm, PatchEmbed, Segment, Stream, unpatchify},
+    layers::{Join, Linear, Norm, PatchEmbed, Segment, Stream, unpatchify},
     observer::Observer,
 };
 use block::Block;
 use embedding::{Condition, Conditioning, PositionTable, TimeSinusoids};
-use mamba::Mamba;
-use sequence_parallel::SequenceParallel;
+use sequence_parallel::{SequenceParallel, plan::check_split};
 use tokens::{LocalConv, Sequencer, patches_of};
 
 /// Choices of one forward pass that training does not make.
@@ -55,6 +55,8 @@ pub struct Dim {
     sequencer: Sequencer,
     local_conv_in: Option<LocalConv>,
     blocks: Vec<Segment<Block>>,
+    /// Of each block in the decoder, the linear map of stream and long skip that replaces the stream; none without long skips.
+    joins: Vec<Segment<Join>>,
     modulation_tables: Vec<Tensor>,
     directions: Vec<ScanDirection>,
     local_conv_out: Option<LocalConv>,
@@ -76,7 +78,20 @@ impl Dim {
         config.check()?;
         let local_conv = |name| config.local_convolution.then(|| LocalConv::new(&parameters, name)).transpose();
         let blocks = (0..config.depth)
-            .map(|index| Ok(Segment::new(Block::new(&parameters, &config, index)?)))
+            .map(|index| {
+                Ok(Segment::of_unit(Block::new(&parameters, &config, index)?, parameters.unit(&block_unit(index))))
+            })
+            .collect::<Result<_, TorchError>>()?;
+        let joins = (config.first_decoder_block()..config.depth)
+            .filter_map(|index| {
+                let name = format!("blocks.{index}.long_skip");
+                let join = match config.long_skip() {
+                    LongSkip::OneLinear => Join::one(&parameters, &name),
+                    LongSkip::TwoLinears => Join::two(&parameters, &name),
+                    LongSkip::None => return None,
+                };
+                Some(join.map(|join| Segment::of_unit(join, parameters.unit(&join_unit(index)))))
+            })
             .collect::<Result<_, TorchError>>()?;
         Ok(Self {
             precision: Precision::F32,
@@ -87,6 +102,7 @@ impl Dim {
             sequencer: Sequencer::new(&parameters, &config)?,
             local_conv_in: local_conv("local_conv_in")?,
             blocks,
+            joins,
             modulation_tables: (0..config.depth)
                 .map(|index| parameters.get(&format!("blocks.{index}.modulation_table")))
                 .collect::<Result<_, _>>()?,
@@ -201,92 +217,6 @@ impl Dim {
         Ok(output)
     }
 
-    /// Modulations of all blocks at once, `[batch, 3, d_model]` each: one addition, and one gradient, in place of as many as blocks.
-    fn modulations(&self, shared: &Tensor) -> Result<Vec<Tensor>, TorchError> {
-        let tables = Tensor::f_stack(&self.modulation_tables, 0)?;
-        Ok(shared.f_unsqueeze(1)?.f_add(&tables)?.f_unbind(1)?)
-    }
-
-    /// The blocks, encoder to decoder; skips are handed over last in, first out.
-    fn run_blocks(
-        &self,
-        sequence: Tensor,
-        modulation: &Tensor,
-        grid: Grid,
-        options: ForwardOptions,
-        observe: &mut Observer,
-    ) -> Result<Tensor, TorchError> {
-        let maps = self.token_maps(grid);
-        let modulations = self.modulations(modulation)?;
-        let first_decoder_block = self.config.first_decoder_block();
-        let mut stream = Stream::new(sequence);
-        let mut skips = Vec::new();
-        let blocks = self.blocks.iter().zip(&self.directions).zip(&modulations);
-        for (index, ((block, direction), modulation)) in blocks.enumerate() {
-            if index >= first_decoder_block {
-                stream = self.joined(index, &stream, &mut skips, options)?;
-            }
-            let (entered, left) = self.run_block(block, &stream, modulation, &maps[*direction as usize], observe)?;
-            // What enters a block is what the one before it has put out; the first block's output is no skip.
-            if first_decoder_block < self.config.depth && (2..first_decoder_block).contains(&index) {
-                skips.push(entered);
-            }
-            stream = left;
-        }
-        stream.settle(Kind::Float)
-    }
-
-    /// The stream that decoder block `index` reads: `stream` with the last of the `skips`.
-    fn joined(
-        &self,
-        index: usize,
-        stream: &Stream,
-        skips: &mut Vec<Tensor>,
-        options: ForwardOptions,
-    ) -> Result<Stream, TorchError> {
-        let kind = self.precision.kind();
-        let first_decoder_block = self.config.first_decoder_block();
-        // Only linear maps read it: those of this block and, of the last encoder block's stream, as a skip.
-        let settled = stream.settle(kind)?;
-        if index == first_decoder_block {
-            skips.push(settled.shallow_clone());
-        }
-        let mut skip = skips.pop().unwrap_or_else(|| settled.shallow_clone());
-        if let Some(tuning) = options.skip_tuning {
-            // Not in place: a skip shares its memory with the stream that it was taken from.
-            skip = &skip * tuning.weight(index, first_decoder_block, self.config.depth);
-        }
-        Ok(Stream::new(self.blocks[index].with(|block| block.join(settled, &skip, kind))?))
-    }
-
-    /// Returns the stream that entered and the one that leaves.
-    fn run_block(
-        &self,
-        block: &Segment<Block>,
-        stream: &Stream,
-        modulation: &Tensor,
-        token_map: &TokenMap,
-        observe: &mut Observer,
-    ) -> Result<(Tensor, Stream), TorchError> {
-        let precision = self.precision;
-        if observe.looks() {
-            let mix = |mamba: &Mamba, input: &Tensor| mamba.forward(input, token_map, precision);
-            return block.with(|block| block.forward(stream, modulation, precision, mix, observe));
-        }
-        let (mut inputs, form) = stream.parts();
-        inputs.push(modulation);
-        let token_map = token_map.clone();
-        let outputs = block.run(&inputs, move |block, inputs| {
-            let (stream, rest) = Stream::from_parts(inputs, form)?;
-            let mix = |mamba: &Mamba, input: &Tensor| mamba.forward(input, &token_map, precision);
-            let (_, left) = block.forward(&stream, &rest[0], precision, mix, &mut Observer(None))?;
-            // What entered is what the stream that leaves is added to.
-            Ok(left.parts().0.into_iter().map(Tensor::shallow_clone).collect())
-        })?;
-        let (left, _) = Stream::from_parts(&outputs, Block::LEAVES)?;
-        Ok((left.x.shallow_clone(), left))
-    }
-
     fn token_maps(&self, grid: Grid) -> [TokenMap; 4] {
         // A poisoned lock only means that another thread panicked here; the maps are rebuilt or whole.
         let mut cached = self.token_maps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,6 +229,16 @@ impl Dim {
             }
         }
     }
+}
+
+/// Beginning of the names of what block `index` consists of, but for its long skip.
+fn block_unit(index: usize) -> String {
+    format!("blocks.{index}.")
+}
+
+/// The same of its long skip.
+fn join_unit(index: usize) -> String {
+    format!("blocks.{index}.long_skip.")
 }
 
 fn with_local_conv(convolution: Option<&LocalConv>, patches: Tensor) -> Result<Tensor, TorchError> {
@@ -375,6 +315,15 @@ impl BackboneConfig for DimConfig {
 
     fn tokens(&self, height: usize, width: usize) -> usize {
         self.grid(height, width).tokens(self.padding)
+    }
+
+    fn parameter_units(&self) -> Vec<String> {
+        let joins = (self.first_decoder_block()..self.depth).filter(|_| self.long_skip() != LongSkip::None);
+        (0..self.depth).map(block_unit).chain(joins.map(join_unit)).collect()
+    }
+
+    fn check_split(&self, height: usize, width: usize, processes: usize) -> Result<(), ModelError> {
+        check_split(self.grid(height, width), self, processes)
     }
 
     fn cost(&self, height: usize, width: usize) -> Cost {

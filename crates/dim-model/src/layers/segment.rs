@@ -1,19 +1,26 @@
-//! A part of a network that may run again in the backward pass instead of keeping what it computed.
+//! A part of a network that may run again in the backward pass instead of keeping what it computed. Where its parameters are there only while they
+//! are held, it must: it holds them while it runs, and in the backward pass until its gradients are computed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dim_torch::{TorchError, checkpoint};
+use dim_torch::{HeldUnit, ParameterUnit, TorchError, checkpoint_holding};
 use tch::Tensor;
 
 /// The part. It is shared with the backward pass, which on a GPU has its own thread.
 pub(crate) struct Segment<T> {
     part: Arc<Mutex<T>>,
     again: bool,
+    unit: Option<ParameterUnit>,
 }
 
 impl<T: Send + 'static> Segment<T> {
     pub(crate) fn new(part: T) -> Self {
-        Self { part: Arc::new(Mutex::new(part)), again: false }
+        Self { part: Arc::new(Mutex::new(part)), again: false, unit: None }
+    }
+
+    /// A part whose parameters belong to a unit, if they are sharded.
+    pub(crate) fn of_unit(part: T, unit: Option<ParameterUnit>) -> Self {
+        Self { unit, ..Self::new(part) }
     }
 
     /// Whether backward runs the part again.
@@ -33,11 +40,17 @@ impl<T: Send + 'static> Segment<T> {
         inputs: &[&Tensor],
         f: impl Fn(&T, &[Tensor]) -> Result<Vec<Tensor>, TorchError> + Send + 'static,
     ) -> Result<Vec<Tensor>, TorchError> {
-        if !self.again || !inputs.iter().any(|input| input.requires_grad()) {
+        let hold = |unit: &Option<ParameterUnit>| -> Result<Option<HeldUnit>, TorchError> {
+            unit.as_ref().map(ParameterUnit::hold).transpose()
+        };
+        let again = self.again || self.unit.is_some();
+        if !again || !inputs.iter().any(|input| input.requires_grad()) {
+            let _held = hold(&self.unit)?;
             let inputs: Vec<Tensor> = inputs.iter().map(|input| input.shallow_clone()).collect();
             return self.with(|part| f(part, &inputs));
         }
-        let part = Self { part: Arc::clone(&self.part), again: false };
-        checkpoint(inputs, move |inputs| part.with(|part| f(part, inputs)))
+        let part = Self { part: Arc::clone(&self.part), again: false, unit: None };
+        let unit = self.unit.clone();
+        checkpoint_holding(inputs, move || hold(&unit), move |inputs| part.with(|part| f(part, inputs)))
     }
 }

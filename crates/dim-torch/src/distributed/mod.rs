@@ -5,6 +5,7 @@
 //! gradients while the backward pass still runs.
 
 mod group;
+mod handshake;
 mod heartbeat;
 mod reducer;
 mod store;

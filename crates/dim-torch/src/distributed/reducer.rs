@@ -89,8 +89,8 @@ impl Reducer {
     /// # Errors
     /// Parameters that are not trained, or whose buffers do not fit `options.split`.
     pub fn new(world: &World, parameters: &Parameters, options: ReducerOptions) -> Result<Self, TorchError> {
-        let length = parameters.padded_values().size()[0];
         let parts = if options.split == Split::None { 1 } else { world.size() as i64 };
+        let length = parameters.padded_length();
         let refused = |got: &str| TorchError::FlatBuffer {
             expected: format!("trained, of a length that splits into {parts}, gradients as the split says"),
             got: got.to_owned(),
@@ -99,7 +99,7 @@ impl Reducer {
             return Err(refused(&format!("{length} elements, trained: {}", parameters.are_trained())));
         }
         let flat = match (options.split, parameters.gradients()) {
-            (Split::Gradients, None) => parameters.padded_values().f_narrow(0, 0, length / parts)?.f_zeros_like()?,
+            (Split::Gradients, None) => Tensor::f_zeros([length / parts], (Kind::Float, parameters.device()))?,
             (Split::None | Split::Optimizer, Some(gradients)) => gradients,
             (_, gradients) => return Err(refused(&format!("flat gradients: {}", gradients.is_some()))),
         };

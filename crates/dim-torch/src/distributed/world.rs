@@ -1,11 +1,13 @@
 //! All processes of a run, seen from one of them.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
 use super::group::{Group, Operation, Pending, Work};
+use super::handshake::{handshake, opens_store};
 use super::heartbeat::Heartbeat;
 use super::store::Store;
 use crate::{TorchError, cuda};
@@ -32,7 +34,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!("rank {} of {} on {}, at {}:{},", self.rank, self.size, self.host, self.address, self.port)
     }
 }
@@ -46,22 +48,49 @@ pub struct Timeouts {
     pub operation: Duration,
 }
 
-/// The processes of a run. All of them call the same operations in the same order.
+/// The processes of a run, or a part of them. All of them call the same operations in the same order.
 #[derive(Clone)]
 pub struct World {
     inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
-    place: Place,
-    /// The machine of every rank.
-    hosts: Vec<String>,
+    run: Arc<Run>,
+    rank: usize,
+    size: usize,
     /// Between CPUs.
     gloo: Group,
     /// Between GPUs.
     nccl: Option<Group>,
+    /// What [`World::part`] has made of it.
+    parts: Mutex<Vec<World>>,
+}
+
+/// What all processes of a run have in common, whatever part they work in.
+struct Run {
+    place: Place,
+    /// The machine of every rank.
+    hosts: Vec<String>,
     store: Store,
     heartbeat: Heartbeat,
+    timeout: Duration,
+    /// How often groups were made.
+    groups: AtomicUsize,
+}
+
+impl Run {
+    /// The groups of processes that meet under the name `key`, of which this is `rank` of `size`.
+    fn groups(&self, key: &str, on_gpu: bool, place: (usize, usize)) -> Result<(Group, Option<Group>), TorchError> {
+        let meet = |name: &str, on_gpu| {
+            let part = self.store.part(&format!("{key}{name}"))?;
+            Group::join(&part, on_gpu, place, self.timeout).map_err(|error| {
+                let problem = format!("no {name} group ({error})");
+                TorchError::Join { who: self.place.describe(), problem }
+            })
+        };
+        let gloo = meet("gloo", false)?;
+        Ok((gloo, on_gpu.then(|| meet("nccl", true)).transpose()?))
+    }
 }
 
 impl World {
@@ -90,33 +119,51 @@ impl World {
         // A store answers one request of a connection at a time, and the heart must not wait for others.
         let own = Store::connect(&place.address, place.port, false, timeouts.start)?;
         let heartbeat = Heartbeat::start(own.part(&format!("dim/{}", place.attempt))?, place.rank)?;
-        let meet = |name: &str, on_gpu| {
-            let part = store.part(name)?;
-            Group::join(&part, on_gpu, (place.rank, place.size), timeouts.operation)
-                .map_err(|error| failed(format!("no {name} group ({error})")))
-        };
-        let gloo = meet("gloo", false)?;
-        let nccl = match device {
-            Device::Cuda(ordinal) => {
-                cuda::set_device(ordinal)?;
-                Some(meet("nccl", true)?)
-            }
-            _ => None,
-        };
-        let inner = Inner { place: place.clone(), hosts, gloo, nccl, store, heartbeat };
-        Ok(Self { inner: Arc::new(inner) })
+        if let Device::Cuda(ordinal) = device {
+            cuda::set_device(ordinal)?;
+        }
+        let (timeout, groups) = (timeouts.operation, AtomicUsize::new(0));
+        let run = Arc::new(Run { place: place.clone(), hosts, store, heartbeat, timeout, groups });
+        let (rank, size) = (place.rank, place.size);
+        let (gloo, nccl) = run.groups("", device.is_cuda(), (rank, size))?;
+        Ok(Self { inner: Arc::new(Inner { run, rank, size, gloo, nccl, parts: Mutex::default() }) })
+    }
+
+    /// Of groups of `size` processes with neighbouring ranks, the one of this process, whose ranks there begin at 0 again. [`World::leave`] leaves it, too.
+    ///
+    /// # Errors
+    /// A number that does not divide that of the processes; [`TorchError::Join`] if the others do not come.
+    pub fn part(&self, size: usize) -> Result<Self, TorchError> {
+        let Inner { run, rank, size: all, nccl, .. } = &*self.inner;
+        if size == 0 || !all.is_multiple_of(size) {
+            return Err(TorchError::Argument {
+                operation: "part",
+                argument: "size",
+                expected: format!("a divisor of the number of processes, {all}"),
+                got: size.to_string(),
+            });
+        }
+        if size == *all {
+            return Ok(self.clone());
+        }
+        let key = format!("part/{}/{}/", run.groups.fetch_add(1, Ordering::Relaxed), rank / size);
+        let (gloo, nccl) = run.groups(&key, nccl.is_some(), (rank % size, size))?;
+        let (run, rank) = (Arc::clone(run), rank % size);
+        let part = Self { inner: Arc::new(Inner { run, rank, size, gloo, nccl, parts: Mutex::default() }) };
+        self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part.clone());
+        Ok(part)
     }
 
     /// The number of this process, from 0.
     #[must_use]
     pub fn rank(&self) -> usize {
-        self.inner.place.rank
+        self.inner.rank
     }
 
     /// How many processes there are.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.inner.place.size
+        self.inner.size
     }
 
     /// Whether this is the process that speaks and writes for all.
@@ -241,6 +288,11 @@ impl World {
     /// As [`World::all_reduce`].
     pub fn leave(self) -> Result<(), TorchError> {
         self.barrier()?;
+        let parts = std::mem::take(&mut *self.inner.parts.lock().unwrap_or_else(PoisonError::into_inner));
+        for Inner { gloo, nccl, .. } in parts.iter().map(|part| &*part.inner) {
+            nccl.as_ref().map_or(Ok(()), Group::leave)?;
+            gloo.leave()?;
+        }
         if let Some(nccl) = &self.inner.nccl {
             nccl.leave()?;
         }
@@ -283,94 +335,17 @@ impl World {
 impl Inner {
     /// An error of an operation, with the names of those who are gone.
     pub(super) fn explained(&self, operation: &'static str, error: TorchError) -> TorchError {
-        let name = |rank: usize| format!("rank {rank} ({})", self.hosts[rank]);
-        let lost = match self.heartbeat.lost(&self.store, self.place.size, opens_store(&self.place), name) {
+        let Run { place, hosts, store, heartbeat, .. } = &*self.run;
+        let name = |rank: usize| format!("rank {rank} ({})", hosts[rank]);
+        let lost = match heartbeat.lost(store, place.size, opens_store(place), name) {
             Ok(None) => "all processes are alive; one of them is late, or stopped at another operation".to_owned(),
             Ok(Some(lost)) => format!("lost {lost}"),
-            Err(_) if self.place.launcher_holds_store => {
-                format!("lost the launcher's store on {}", self.place.address)
+            Err(_) if place.launcher_holds_store => {
+                format!("lost the launcher's store on {}", place.address)
             }
             Err(_) => format!("lost {}, which held the store", name(0)),
         };
-        let (rank, host) = (self.place.rank, self.place.host.clone());
+        let (rank, host) = (place.rank, place.host.clone());
         TorchError::LostPeer { operation, rank, host, lost, message: error.to_string() }
-    }
-}
-
-/// Tells the others who this is, and learns who they are: the machine of every rank.
-fn handshake(store: &Store, place: &Place, identity: &str, patience: Duration) -> Result<Vec<String>, TorchError> {
-    let failed = |problem: String| TorchError::Join { who: place.describe(), problem };
-    let deadline = Instant::now() + patience;
-    let key = |rank: usize| format!("hello/{rank}");
-    if store.add(&format!("seat/{}", place.rank), 1)? > 1 {
-        return Err(failed("another process has this rank".to_owned()));
-    }
-    store.set(&key(place.rank), &format!("{}\nprocesses {}\n{identity}", place.host, place.size))?;
-    let (mut hosts, mut problems) = (Vec::new(), Vec::new());
-    for rank in 0..place.size {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        let Ok(theirs) = store.get(&key(rank), left) else {
-            let after = patience.as_secs_f64();
-            return Err(failed(match missing(store, place, key) {
-                Ok(ranks) => format!("after {after} s rank {} had not come", ranks.join(" and rank ")),
-                Err(error) => format!("after {after} s not all had come, and the store is gone ({error})"),
-            }));
-        };
-        let (host, theirs) = theirs.split_once('\n').unwrap_or((&theirs, ""));
-        hosts.push(host.to_owned());
-        let ours = format!("processes {}\n{identity}", place.size);
-        problems.extend(
-            different_lines(&ours, theirs)
-                .into_iter()
-                .map(|(ours, theirs)| format!("rank {rank} ({host}) has `{theirs}`, rank {} `{ours}`", place.rank)),
-        );
-        if !problems.is_empty() {
-            break; // who differs in the number of processes would wait for some that never come
-        }
-    }
-    if problems.is_empty() {
-        return Ok(hosts);
-    }
-    // Rank 0 holds the store: the others must have read all they need before it ends.
-    store.add("disagreed", 1)?;
-    while opens_store(place) && store.add("disagreed", 0)? < place.size as i64 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Err(TorchError::Disagreement { problems })
-}
-
-/// How long rank 0 keeps the store for those who ask who is missing.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// The ranks that have not come. Those who have all ask at about the same time: rank 0, which holds the store, waits for them.
-fn missing(store: &Store, place: &Place, key: impl Fn(usize) -> String) -> Result<Vec<String>, TorchError> {
-    let mut ranks = Vec::new();
-    for rank in 0..place.size {
-        if !store.has(&key(rank))? {
-            ranks.push(rank.to_string());
-        }
-    }
-    store.add("gave up", 1)?;
-    let (came, until) = ((place.size - ranks.len()) as i64, Instant::now() + GRACE);
-    while opens_store(place) && store.add("gave up", 0)? < came && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(ranks)
-}
-
-fn opens_store(place: &Place) -> bool {
-    place.rank == 0 && !place.launcher_holds_store
-}
-
-/// The lines in which two texts differ, in pairs; a missing line is empty.
-fn different_lines<'a>(one: &'a str, other: &'a str) -> Vec<(&'a str, &'a str)> {
-    let (mut ours, mut theirs) = (one.lines(), other.lines());
-    let mut found = Vec::new();
-    loop {
-        match (ours.next(), theirs.next()) {
-            (None, None) => return found,
-            (one, other) if one == other => {}
-            (one, other) => found.push((one.unwrap_or(""), other.unwrap_or(""))),
-        }
     }
 }

@@ -36,7 +36,7 @@ const LONGEST_SUM: i64 = 192;
 ///
 /// cuBLAS adds the terms of an f32 product one after another, so the error grows with their number; sums of pieces, added at the end, lose
 /// about as little as the blocked sums of libraries for CPUs do.
-fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TorchError> {
+pub(super) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TorchError> {
     if x.kind() == Kind::Float && x.device().is_cuda() && weight.size()[1] > LONGEST_SUM {
         in_pieces(x, weight, bias)
     } else {

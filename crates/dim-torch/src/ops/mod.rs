@@ -1,18 +1,16 @@
-//! Operations, one a file; all but [`mamba_of_strip`] are differentiable.
+//! Differentiable operations, one a file or folder.
 
 mod causal_conv1d;
 mod joined_linear;
 mod linear;
 mod mamba;
-mod mamba_of_strip;
 mod norm_modulate;
 mod selective_scan;
 
 pub use causal_conv1d::{CausalConv1dInputs, causal_conv1d};
 pub use joined_linear::{JoinWeights, joined_linear};
 pub use linear::linear;
-pub use mamba::{MambaInputs, MambaKeeps, Projection, mamba};
-pub use mamba_of_strip::{Strip, mamba_of_strip};
+pub use mamba::{MambaInputs, MambaKeeps, Projection, Strip, mamba, mamba_of_strip};
 pub use norm_modulate::{GatedBranch, Norm, NormModulateInputs, gated_residual, norm_modulate};
 pub use selective_scan::{SelectiveScanInputs, selective_scan, selective_scan_with_last_state};
 

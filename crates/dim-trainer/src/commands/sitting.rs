@@ -36,7 +36,7 @@ pub(super) fn run<T: Task>(
     if resumed.is_none() && !meant {
         run.refuse_existing()?;
     }
-    refuse_small_batch(config.train(), launch.as_ref())?;
+    refuse_idle_processes(config.train(), launch.as_ref())?;
     let asked = (arguments.compute, config.train().threads);
     let together = Together::join(launch.as_ref(), command, &shared(&config)?, asked, &config.train().distributed)?;
     let (compute, leads) = (together.compute, together.leads());
@@ -57,7 +57,7 @@ pub(super) fn run<T: Task>(
         None => {
             match &config.train().initial_weights {
                 Some(path) => state.start_from(path, &config)?,
-                None => state.initialise(config.train().seed)?,
+                None => state.initialise(&config)?,
             }
             together.wait()?; // others may still read them
             if leads {
@@ -181,12 +181,23 @@ fn shared<C: RunConfig>(config: &C) -> Result<String, TrainerError> {
     shared.to_toml()
 }
 
-fn refuse_small_batch(train: &Train, launch: Option<&Launch>) -> Result<(), TrainerError> {
-    let (size, batch) = (launch.map_or(1, |launch| launch.place.size), train.batch_size);
-    if size <= batch {
+/// Refuses more processes than have something to do.
+fn refuse_idle_processes(train: &Train, launch: Option<&Launch>) -> Result<(), TrainerError> {
+    let (size, sharing) = (launch.map_or(1, |launch| launch.place.size), train.distributed.sequence_parallel);
+    if !size.is_multiple_of(sharing) {
+        return Err(TrainerError::Usage(format!(
+            "train.distributed.sequence_parallel must divide the number of processes, {size}, got {sharing}"
+        )));
+    }
+    if size / sharing <= train.batch_size {
         return Ok(());
     }
-    Err(TrainerError::Usage(format!("train.batch_size must be at least the number of processes, {size}, got {batch}")))
+    let of = if sharing == 1 { String::new() } else { " over train.distributed.sequence_parallel".to_owned() };
+    Err(TrainerError::Usage(format!(
+        "train.batch_size must be at least the number of processes{of}, {}, got {}",
+        size / sharing,
+        train.batch_size
+    )))
 }
 
 /// The configuration of the command line, or, when resuming without one, the run's own.

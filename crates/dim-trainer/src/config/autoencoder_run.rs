@@ -7,7 +7,7 @@ use dim_eval::features::LiteSize;
 use dim_model::AutoencoderConfig;
 use serde::{Deserialize, Serialize};
 
-use super::{RunConfig, Train, source, validate};
+use super::{RunConfig, Split, Train, source, validate};
 use crate::error::TrainerError;
 
 /// Everything that defines the training of an autoencoder. A key that is not known is an error.
@@ -103,6 +103,12 @@ impl AutoencoderRun {
         }
         validate::data_section(&self.data, &mut problems);
         validate::train(&self.train, &mut problems);
+        let sharing = self.train.distributed.sequence_parallel;
+        let expected = "1: an autoencoder has no tokens to split";
+        problems.require("train.distributed.sequence_parallel", sharing <= 1, expected, sharing);
+        let possible = self.train.distributed.split != Split::Parameters;
+        let expected = "none, optimizer or gradients: parameters are split for DiM alone";
+        problems.require("train.distributed.split", possible, expected, "parameters");
         let channels = self.autoencoder.in_channels;
         let found = self.data.channels();
         problems.require(

@@ -48,6 +48,8 @@ impl Effect {
             | "train.keep_checkpoints"
             | "train.snapshot_every_images"
             | "train.max_broken_files"
+            | "train.recompute_blocks"
+            | "train.recompute_scan"
             | "train.distributed.start_timeout_s"
             | "train.distributed.timeout_s"
             | "ema.snapshot_every_images" => Self::None,

@@ -141,6 +141,8 @@ pub struct Train {
 pub struct Distributed {
     /// What each process keeps a slice of instead of all.
     pub split: Split,
+    /// So many processes with neighbouring ranks share every image, each a strip of its tokens; they must divide the number of processes. DiM only.
+    pub sequence_parallel: usize,
     /// In what gradients travel.
     pub reduce_in: ReduceIn,
     /// Gradients travel in pieces of so many megabytes (of f32), each as soon as it is complete.
@@ -164,6 +166,7 @@ impl Default for Distributed {
     fn default() -> Self {
         Self {
             split: Split::None,
+            sequence_parallel: 1,
             reduce_in: ReduceIn::F32,
             bucket_mb: 64.0,
             start_timeout_s: 300.0,
@@ -200,6 +203,8 @@ pub enum Split {
     Optimizer,
     /// And the gradients: ZeRO's second stage. With pieces of a batch, gradients travel after each.
     Gradients,
+    /// And the parameters, of which a block's are gathered where it runs, forward and again backward: its third stage. DiM only.
+    Parameters,
 }
 
 /// In what gradients travel.

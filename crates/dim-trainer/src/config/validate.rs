@@ -3,7 +3,7 @@
 use dim_data::{DataConfig, DataError};
 use dim_diffusion::Prediction;
 
-use super::{Config, Diffusion, Ema, Evaluation, Sample, Schedule, Train};
+use super::{Config, Diffusion, Ema, Evaluation, Sample, Schedule, Split, Train};
 use crate::cli::Metric;
 use crate::ema::PowerProfile;
 use dim_model::BackboneConfig;
@@ -26,6 +26,8 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     diffusion(&config.diffusion, &mut problems);
     train(&config.train, &mut problems);
     other_sizes(config, &mut problems);
+    sequence_parallel(config, &mut problems);
+    split_parameters(config, &mut problems);
     if let Some(section) = &config.ema {
         ema(section, &mut problems);
     }
@@ -132,6 +134,8 @@ pub(super) fn train(train: &Train, problems: &mut Problems) {
         train.checkpoint_every_images,
     );
     let together = &train.distributed;
+    let sharing = together.sequence_parallel;
+    problems.require("train.distributed.sequence_parallel", sharing >= 1, "at least 1", sharing);
     for (key, value) in [
         ("train.distributed.bucket_mb", together.bucket_mb),
         ("train.distributed.start_timeout_s", together.start_timeout_s),
@@ -146,6 +150,27 @@ pub(super) fn train(train: &Train, problems: &mut Problems) {
         "at least 1; leave it out for one at the end",
         0,
     );
+}
+
+/// Whether the network can run with slices of its parameters, if it is to.
+fn split_parameters(config: &Config, problems: &mut Problems) {
+    let split = config.train.distributed.split == Split::Parameters;
+    let expected = "none, optimizer or gradients for this network: parameters are split for DiM alone";
+    let possible = !split || !config.model.parameter_units().is_empty();
+    problems.require("train.distributed.split", possible, expected, "parameters");
+}
+
+/// Whether every image can be split over as many processes as are to share it.
+fn sequence_parallel(config: &Config, problems: &mut Problems) {
+    let sharing = config.train.distributed.sequence_parallel;
+    if sharing <= 1 || config.model.validate().is_err() {
+        return;
+    }
+    let sizes = std::iter::once(config.model.image_size()).chain(config.train.other_image_sizes.iter().copied());
+    let refused = sizes.filter_map(|size| Some((size, config.model.check_split(size, size, sharing).err()?)));
+    for (size, error) in refused {
+        problems.lines.push(format!("`train.distributed.sequence_parallel` is {sharing}, at {size} x {size}: {error}"));
+    }
 }
 
 fn other_sizes(config: &Config, problems: &mut Problems) {

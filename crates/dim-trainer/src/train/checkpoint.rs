@@ -131,8 +131,8 @@ pub fn load<T: Task>(
         (None, None) => read_whole(path, named(specs, &own)?)?,
         (None, Some(_)) => {
             // Whole tensors on the CPU, of which a slice stays.
-            let length = T::parameters(&state.network).padded_values().size()[0];
-            let used = T::parameters(&state.network).values().size()[0];
+            let parameters = T::parameters(&state.network);
+            let (length, used) = (parameters.padded_length(), parameters.length());
             let zeros = |_| Tensor::f_zeros([length], (Kind::Float, Device::Cpu));
             let whole = own.iter().map(zeros).collect::<Result<Vec<_>, _>>()?;
             let narrowed =

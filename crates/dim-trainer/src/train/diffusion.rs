@@ -8,6 +8,7 @@ use dim_data::Source;
 use dim_diffusion::objective::Objective;
 use dim_model::weights::WeightFile;
 use dim_model::{BackboneConfig, Precision, Recompute};
+use dim_torch::distributed::World;
 use dim_torch::{ParameterSpec, Parameters};
 use tch::{Device, Tensor};
 
@@ -76,6 +77,14 @@ impl Task for DiffusionTask {
             network.set_recompute(Recompute { blocks, scan });
         }
         Ok(network)
+    }
+
+    fn parameter_units(config: &Config) -> Result<Vec<String>, TrainerError> {
+        Ok(config.model.parameter_units())
+    }
+
+    fn split_sequence(network: &mut Network, world: &World) -> Result<(), TrainerError> {
+        Ok(network.split_sequence(world)?)
     }
 
     fn parameters(network: &Network) -> &Parameters {

@@ -409,10 +409,9 @@ impl<T: Task> Session<T> {
 }
 
 fn loader_config<T: Task>(task: &T, config: &T::Config, state: &TrainState<T>) -> LoaderConfig {
-    let world = state.team.as_ref().map(Team::world);
     LoaderConfig {
         batch_size: config.train().batch_size,
-        part: world.map_or((0, 1), |world| (world.rank(), world.size())),
+        part: state.team.as_ref().map_or((0, 1), Team::part_of_batch),
         size: task.loaded_size(),
         other_sizes: task.other_loaded_sizes(config),
         size_seed: config.train().seed,

@@ -46,23 +46,26 @@ impl<T: Task> TrainState<T> {
             Some(world) if distributed.split != Split::None => (world.size(), world.rank()),
             _ => (1, 0),
         };
-        let flat_gradients = world.is_none() || distributed.split != Split::Gradients;
-        let parameters = Parameters::zeros_in_parts(&specs, device, parts, flat_gradients)?;
-        let slice = match parts {
-            1 => parameters.values(),
-            _ => {
-                let length = parameters.padded_values().size()[0] / parts as i64;
-                parameters.padded_values().f_narrow(0, part as i64 * length, length)?
+        let parameters = match (&world, distributed.split) {
+            (Some(world), Split::Parameters) => {
+                Parameters::sharded(&specs, device, world, &T::parameter_units(config)?)?
             }
+            (Some(_), Split::Gradients) => Parameters::zeros_in_parts(&specs, device, parts, false)?,
+            _ => Parameters::zeros_in_parts(&specs, device, parts, true)?,
         };
-        let start = slice.size()[0] * part as i64;
+        let length = if parts == 1 { parameters.length() } else { parameters.padded_length() / parts as i64 };
+        let start = length * part as i64;
+        let slice = parameters.part(start, length)?;
         let optimizer = AdamW::of_slice(optimizer_config(config.train()), &slice, start);
         let optimizer = match config.train().weight_decay_on {
             WeightDecayOn::All => optimizer,
             WeightDecayOn::Matrices => optimizer.decaying_matrices_alone(&parameters),
         };
         let averages = PowerAverages::zeros(config.ema(), &slice)?;
-        let network = T::build(config, parameters, precision)?;
+        let mut network = T::build(config, parameters, precision)?;
+        if let Some(world) = world.as_ref().filter(|_| distributed.sequence_parallel > 1) {
+            T::split_sequence(&mut network, &world.part(distributed.sequence_parallel)?)?;
+        }
         let team = world.map(|world| Team::new(world, T::parameters(&network), distributed)).transpose()?;
         Ok(Self { network, optimizer, images_seen: 0, averages, team, precision })
     }
@@ -125,16 +128,15 @@ impl<T: Task> TrainState<T> {
     /// The elements of the flat buffer whose moments and averages this process has.
     fn own_values(&self) -> Result<Tensor, TrainerError> {
         let (start, length) = (self.optimizer.start(), self.optimizer.ema.size()[0]);
-        Ok(T::parameters(&self.network).padded_values().f_narrow(0, start, length)?)
+        Ok(T::parameters(&self.network).part(start, length)?)
     }
 
-    /// Fresh weights, drawn from `seed`.
+    /// Fresh weights, drawn from the configuration's seed.
     ///
     /// # Errors
     /// [`TrainerError::Model`].
-    pub fn initialise(&mut self, seed: u64) -> Result<(), TrainerError> {
-        T::initialise(&self.network, seed)?;
-        self.restart_average()
+    pub fn initialise(&mut self, config: &T::Config) -> Result<(), TrainerError> {
+        self.write_weights(config, |network| T::initialise(network, config.train().seed))
     }
 
     /// The weights of a file, which may be those of another image size; the moving average starts from them, too.
@@ -142,7 +144,30 @@ impl<T: Task> TrainState<T> {
     /// # Errors
     /// [`TrainerError::Weights`].
     pub fn start_from(&mut self, path: &Path, config: &T::Config) -> Result<(), TrainerError> {
-        T::start_from(&self.network, path, config)?;
+        self.write_weights(config, |network| T::start_from(network, path, config))
+    }
+
+    /// Lets `write` write the network's weights; where each process has but a slice of them, those of a whole network on the CPU.
+    fn write_weights(
+        &mut self,
+        config: &T::Config,
+        write: impl FnOnce(&T::Network) -> Result<(), TrainerError>,
+    ) -> Result<(), TrainerError> {
+        match self.team.as_ref().filter(|team| team.splits_parameters()) {
+            None => write(&self.network)?,
+            Some(team) => {
+                let parameters = Parameters::frozen(&T::specs(config), Device::Cpu)?;
+                let network = T::build(config, parameters, Precision::F32)?;
+                write(&network)?;
+                let (whole, own, start) =
+                    (T::parameters(&network).values(), self.own_values()?, self.optimizer.start());
+                // The last slices may go on behind the end.
+                let length = (whole.size()[0] - start).clamp(0, own.size()[0]);
+                let slice = whole.f_narrow(0, start.min(whole.size()[0]), length)?;
+                tch::no_grad(|| own.f_narrow(0, 0, length)?.f_copy_(&slice))?;
+                T::parameters(&self.network).share_parts(team.world(), &own)?;
+            }
+        }
         self.restart_average()
     }
 
@@ -185,11 +210,7 @@ impl<T: Task> TrainState<T> {
     /// [`TrainerError::Torch`].
     pub fn gather_weights(&self) -> Result<(), TrainerError> {
         if let Some(team) = self.splitting_team() {
-            let slice = self.own_values()?.copy();
-            let whole = T::parameters(&self.network).padded_values();
-            let gathered = whole.f_zeros_like()?;
-            team.world().all_gather(&gathered, &slice)?.wait()?;
-            tch::no_grad(|| whole.shallow_clone().f_copy_(&gathered))?;
+            T::parameters(&self.network).share_parts(team.world(), &self.own_values()?)?;
         }
         Ok(())
     }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dim_data::Source;
-use dim_model::Precision;
+use dim_model::{ModelError, Precision};
+use dim_torch::distributed::World;
 use dim_torch::{ParameterSpec, Parameters};
 use tch::{Device, Tensor};
 
@@ -36,6 +37,22 @@ pub trait Task: Sized {
         parameters: Parameters,
         precision: Precision,
     ) -> Result<Self::Network, TrainerError>;
+
+    /// The units of a network that runs with slices of its parameters, as [`Parameters::sharded`] takes them.
+    ///
+    /// # Errors
+    /// [`TrainerError::Unsupported`] for one that cannot.
+    fn parameter_units(_config: &Self::Config) -> Result<Vec<String>, TrainerError> {
+        Err(TrainerError::Unsupported("this network does not run with slices of its parameters".to_owned()))
+    }
+
+    /// From now on splits the tokens of every image over all processes of `world`, which go through the network and back together.
+    ///
+    /// # Errors
+    /// [`TrainerError::Model`] for a network that cannot.
+    fn split_sequence(_network: &mut Self::Network, _world: &World) -> Result<(), TrainerError> {
+        Err(ModelError::Sequence.into())
+    }
 
     /// The network's parameters.
     fn parameters(network: &Self::Network) -> &Parameters;

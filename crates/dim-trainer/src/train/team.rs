@@ -1,5 +1,7 @@
 //! The processes that train together, and the gradient that they add up. A process that is alone has no team, and pays for none.
 
+use std::ops::Range;
+
 use dim_torch::distributed::{self, Reducer, ReducerOptions, World};
 use dim_torch::{AdamW, Parameters};
 use tch::{Kind, Tensor};
@@ -12,6 +14,8 @@ pub struct Team {
     world: World,
     reducer: Reducer,
     split: Split,
+    /// Processes that share an image.
+    sharing: usize,
 }
 
 impl Team {
@@ -26,16 +30,27 @@ impl Team {
             split: match config.split {
                 Split::None => distributed::Split::None,
                 Split::Optimizer => distributed::Split::Optimizer,
-                Split::Gradients => distributed::Split::Gradients,
+                // What becomes of the parameters is no matter of the gradients.
+                Split::Gradients | Split::Parameters => distributed::Split::Gradients,
             },
         };
         let reducer = Reducer::new(&world, parameters, options)?;
-        Ok(Self { world, reducer, split: config.split })
+        Ok(Self { world, reducer, split: config.split, sharing: config.sequence_parallel })
     }
 
     /// All processes.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Whether each has but a slice of the parameters.
+    pub(super) fn splits_parameters(&self) -> bool {
+        self.split == Split::Parameters
+    }
+
+    /// Which part of every batch is this process's, and of how many: those who share images have the same.
+    pub fn part_of_batch(&self) -> (usize, usize) {
+        (self.world.rank() / self.sharing, self.world.size() / self.sharing)
     }
 
     /// Whether each process has but a slice of the optimiser's state.
@@ -47,7 +62,7 @@ impl Team {
     pub(super) fn step(&self, optimizer: &mut AdamW, parameters: &Parameters, lr: f64) -> Result<Tensor, TrainerError> {
         Ok(match self.split {
             Split::None => optimizer.step(parameters, lr)?,
-            Split::Optimizer | Split::Gradients => {
+            Split::Optimizer | Split::Gradients | Split::Parameters => {
                 optimizer.step_slice(&self.world, parameters, &self.reducer.gradients()?, lr)?
             }
         })
@@ -55,9 +70,9 @@ impl Team {
 
     /// All of what each process has a slice of, as long as the parameters' values.
     pub(super) fn whole(&self, parameters: &Parameters, slice: &Tensor) -> Result<Tensor, TrainerError> {
-        let whole = parameters.padded_values().f_zeros_like()?;
+        let whole = Tensor::f_zeros([parameters.padded_length()], (Kind::Float, slice.device()))?;
         self.world.all_gather(&whole, slice)?.wait()?;
-        Ok(whole.f_narrow(0, 0, parameters.values().size()[0])?)
+        Ok(whole.f_narrow(0, 0, parameters.length())?)
     }
 }
 
@@ -82,7 +97,8 @@ impl<'a> GradientSum<'a> {
     }
 
     /// Adds the gradients of this process's `images` images of the step, in pieces of at most `micro_batch_size`: `loss(start, count)` is the
-    /// mean loss of `count` images from number `start` on, 0-dim. Returns this process's share of the step's mean loss, on the device.
+    /// mean loss of `count` images from number `start` on, 0-dim. Returns this process's share of the step's mean loss, on the device; those who share
+    /// images have computed the same loss, of which each has an equal share, and gradients that add up.
     ///
     /// # Errors
     /// What `loss` returns; [`TrainerError::Torch`].
@@ -92,17 +108,35 @@ impl<'a> GradientSum<'a> {
         micro_batch_size: usize,
         mut loss: impl FnMut(i64, i64) -> Result<Tensor, TrainerError>,
     ) -> Result<Tensor, TrainerError> {
-        let micro = (micro_batch_size as i64).clamp(1, images.max(1));
         let mut total = Tensor::f_zeros([], (Kind::Float, self.parameters.device()))?;
-        for start in (0..images).step_by(micro as usize) {
-            let piece = micro.min(images - start);
-            let share = loss(start, piece)?.f_mul_scalar(piece as f64 / self.images as f64)?;
+        let pieces = self.pieces(images, (micro_batch_size as i64).max(1));
+        for (index, piece) in pieces.iter().enumerate() {
+            // Where there is none left, one counts nothing: the others' gradients travel in this pass, too.
+            let first = piece.start.min(images - 1);
+            let weight = (piece.end - piece.start) as f64 / self.images as f64;
+            let share = loss(first, (piece.end - piece.start).max(1))?.f_mul_scalar(weight)?;
             match self.team {
-                Some(team) => team.reducer.backward(&share, start + piece == images)?,
+                Some(team) => team.reducer.backward(&share, index + 1 == pieces.len())?,
                 None => share.f_backward()?,
             }
             total = total.f_add(&share.f_detach()?)?;
         }
-        Ok(total)
+        match self.team.map_or(1, |team| team.sharing) {
+            1 => Ok(total),
+            sharing => Ok(total.f_div_scalar(sharing as f64)?),
+        }
+    }
+
+    /// What goes through the network at once: of a process that is alone as many images as may; of a team as many pieces for all, whose shares of a batch differ
+    /// by an image.
+    fn pieces(&self, images: i64, micro: i64) -> Vec<Range<i64>> {
+        match self.team {
+            None => (0..images).step_by(micro as usize).map(|start| start..(start + micro).min(images)).collect(),
+            Some(team) => {
+                let largest = self.images.div_ceil(team.part_of_batch().1) as i64;
+                let pieces = (largest + micro - 1) / micro;
+                (0..pieces).map(|piece| images * piece / pieces..images * (piece + 1) / pieces).collect()
+            }
+        }
     }
 }

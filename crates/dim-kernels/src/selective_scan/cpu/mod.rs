@@ -80,7 +80,24 @@ pub(super) fn walk(
 ) {
     lanes::run(walk::Walk {
         inputs: Inputs::new(scan, sizes),
+        grad_out: None,
         states: RowsMut::new(states),
+        deltas: RowsMut::new(deltas),
+    });
+}
+
+/// [`super::walk_back`], checked.
+pub(super) fn walk_back(
+    scan: &SelectiveScan<'_>,
+    sizes: Sizes,
+    grad_out: &TensorView<'_>,
+    grad_states: &mut TensorViewMut<'_>,
+    deltas: &mut TensorViewMut<'_>,
+) {
+    lanes::run(walk::Walk {
+        inputs: Inputs::new(scan, sizes),
+        grad_out: Some(Rows::new(grad_out)),
+        states: RowsMut::new(grad_states),
         deltas: RowsMut::new(deltas),
     });
 }

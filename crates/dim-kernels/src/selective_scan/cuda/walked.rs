@@ -6,10 +6,10 @@ use super::{
     CHUNK, FORWARD_BLOCKS, Grid, forward_params, inputs, join_segments, states_of_segments, states_params,
     wide_channels,
 };
-use crate::cuda::{self, Stream, size};
+use crate::cuda::{self, Place, Stream, Workspace, size};
 use crate::error::KernelError;
 use crate::selective_scan::SelectiveScan;
-use crate::selective_scan::params::SelectiveScanWorkspace;
+use crate::selective_scan::params::{SelectiveScanBackward, SelectiveScanWorkspace};
 use crate::selective_scan::shape::Sizes;
 use crate::view::{TensorView, TensorViewMut};
 
@@ -60,6 +60,35 @@ pub(in crate::selective_scan) fn walk(
     let mut workspace = known_segments(grid, states.as_mut_ptr().cast(), deltas.as_mut_ptr().cast());
     let dtype = cuda::suffix(scan.u.dtype());
     // SAFETY: every pointer is that of a checked view of these sizes, those of the segments without gaps.
+    unsafe { states_of_segments(&stream, dtype, sizes, grid, &mut params, &mut workspace) }
+}
+
+pub(in crate::selective_scan) fn walk_back(
+    (ordinal, stream): (usize, *mut c_void),
+    scan: &SelectiveScan<'_>,
+    sizes: Sizes,
+    grad_out: &TensorView<'_>,
+    grad_states: &mut TensorViewMut<'_>,
+    deltas: &mut TensorViewMut<'_>,
+) -> Result<(), KernelError> {
+    let stream = Stream::enter("selective_scan::walk_back", ordinal, stream)?;
+    let grid = walked_grid(sizes);
+    let grad_out = Place::of(grad_out);
+    let mut params = SelectiveScanBackward {
+        grad_out: grad_out.pointer,
+        grad_out_batch_stride: grad_out.batch_stride(),
+        grad_out_token_stride: grad_out.row_stride(),
+        ..states_params(inputs(&stream, scan, sizes)?)
+    };
+    // The kernel walks both ways, as a backward pass needs it; the states are of no use here.
+    let length = sizes.batch * grid.segments * sizes.channel * sizes.state;
+    let mut memory = Workspace::new(&stream, &[length])?;
+    let mut workspace = SelectiveScanWorkspace {
+        segment_gradients: grad_states.as_mut_ptr().cast(),
+        ..known_segments(grid, memory.take(length), deltas.as_mut_ptr().cast())
+    };
+    let dtype = cuda::suffix(scan.u.dtype());
+    // SAFETY: as in `walk`; the states have a buffer of their own.
     unsafe { states_of_segments(&stream, dtype, sizes, grid, &mut params, &mut workspace) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use dim_torch::{TokenMap, TorchError, ops::Strip};
+use dim_torch::{TorchError, ops::Strip};
 use tch::{Device, Tensor};
 
 use super::super::config::{DimConfig, PREFIX};
@@ -45,61 +45,75 @@ impl Axis {
     }
 }
 
-/// The strips of a grid.
-pub(super) struct Plan {
+/// Who has which rows and columns of a grid.
+#[derive(Clone, Copy)]
+pub(super) struct Strips {
     pub(super) grid: Grid,
     pub(super) padded: Grid,
     pub(super) rank: usize,
     pub(super) size: usize,
-    /// Of each direction, in the order of [`ScanDirection::ALL`].
-    walks: [Walk; 4],
 }
 
-/// How this process walks its strip in a direction.
-struct Walk {
-    token_map: TokenMap,
-    strip_map: TokenMap,
-    first: Tensor,
-    last: Tensor,
-    before: Vec<usize>,
+/// The strips of a grid, and how this process walks its own.
+pub(super) struct Plan {
+    pub(super) strips: Strips,
+    /// In the order of [`ScanDirection::ALL`].
+    walks: Vec<Strip>,
+}
+
+/// Whether an image of this grid can be split over `size` processes.
+///
+/// # Errors
+/// [`ModelError::Input`] for one with fewer rows or columns than that many strips need.
+pub(crate) fn check_split(grid: Grid, config: &DimConfig, size: usize) -> Result<(), ModelError> {
+    let padded = grid.padded(config.padding);
+    let last = share(padded.rows, size, size - 1);
+    let tokens = (padded.rows / size * padded.columns).min(padded.columns / size * padded.rows);
+    // The last rows and columns are padding: every process must have some of the image itself, whose rows it puts out.
+    if last.start >= grid.rows || tokens < LEAST_TOKENS.max(config.d_conv) {
+        return Err(ModelError::Input {
+            argument: "x",
+            expected: format!("large enough to be split over {size} processes: smaller strips are not worth it"),
+            got: format!("{} x {} patches", grid.rows, grid.columns),
+        });
+    }
+    Ok(())
 }
 
 impl Plan {
     /// The strips of process `rank` of `size`.
     ///
     /// # Errors
-    /// [`ModelError::Input`] for an image with fewer rows or columns than that many strips need.
+    /// As [`check_split`].
     pub(super) fn new(
         grid: Grid,
         config: &DimConfig,
         (rank, size): (usize, usize),
         device: Device,
     ) -> Result<Self, ModelError> {
-        let padded = grid.padded(config.padding);
-        let shortest = |length: usize| share(length, size, size - 1);
-        let tokens = (padded.rows / size * padded.columns).min(padded.columns / size * padded.rows);
-        // The last rows and columns are padding: every process must have some of the image itself, whose rows it puts out.
-        if shortest(padded.rows).start >= grid.rows || tokens < LEAST_TOKENS.max(config.d_conv) {
-            return Err(ModelError::Input {
-                argument: "x",
-                expected: format!("large enough to be split over {size} processes: smaller strips are not worth it"),
-                got: format!("{} x {} patches", grid.rows, grid.columns),
-            });
-        }
-        let mut plan = Self { grid, padded, rank, size, walks: ScanDirection::ALL.map(|_| Walk::none()) };
-        for (index, direction) in ScanDirection::ALL.into_iter().enumerate() {
-            let cells = direction.cells(plan.strip(Axis::of(direction)));
-            plan.walks[index] = Walk::new(&cells, config.d_conv, plan.before(direction), device)?;
-        }
-        Ok(plan)
+        check_split(grid, config, size)?;
+        let strips = Strips { grid, padded: grid.padded(config.padding), rank, size };
+        let walk = |direction: ScanDirection| {
+            let cells = direction.cells(strips.strip(Axis::of(direction)));
+            walk(&cells, config.d_conv, strips.before_and_behind(direction), device)
+        };
+        Ok(Self { strips, walks: ScanDirection::ALL.into_iter().map(walk).collect::<Result<_, _>>()? })
     }
 
-    /// The ranks whose strips come before this one's.
-    fn before(&self, direction: ScanDirection) -> Vec<usize> {
+    /// This process's part of a scan.
+    pub(super) fn walk(&self, direction: ScanDirection) -> &Strip {
+        &self.walks[direction as usize]
+    }
+}
+
+impl Strips {
+    /// The ranks whose strips come before this one's, and those whose come behind it, in the order of the scan.
+    fn before_and_behind(&self, direction: ScanDirection) -> (Vec<usize>, Vec<usize>) {
+        let (above, below) = (0..self.rank, self.rank + 1..self.size);
         match direction {
-            ScanDirection::RowMajor | ScanDirection::ColumnMajor => (0..self.rank).collect(),
+            ScanDirection::RowMajor | ScanDirection::ColumnMajor => (above.collect(), below.collect()),
             ScanDirection::RowMajorReversed | ScanDirection::ColumnMajorReversed => {
-                (self.rank + 1..self.size).rev().collect()
+                (below.rev().collect(), above.rev().collect())
             }
         }
     }
@@ -134,12 +148,6 @@ impl Plan {
             Axis::Columns => Grid { columns: length, ..self.padded },
         }
     }
-
-    /// This process's part of a scan.
-    pub(super) fn walk(&self, direction: ScanDirection) -> Strip<'_> {
-        let Walk { token_map, strip_map, first, last, before } = &self.walks[direction as usize];
-        Strip { prefix: size(PREFIX), token_map, strip_map, first, last, before }
-    }
 }
 
 /// The share of process `rank` of `size`; shares differ by one at most.
@@ -147,30 +155,25 @@ fn share(length: usize, size: usize, rank: usize) -> Range<usize> {
     length * rank / size..length * (rank + 1) / size
 }
 
-impl Walk {
-    fn none() -> Self {
-        let none = || Tensor::new();
-        Self {
-            token_map: TokenMap::identity(0),
-            strip_map: TokenMap::identity(0),
-            first: none(),
-            last: none(),
-            before: Vec::new(),
-        }
-    }
-
-    fn new(cells: &[usize], d_conv: usize, before: Vec<usize>, device: Device) -> Result<Self, TorchError> {
-        let edge = d_conv - 1;
-        let tokens = |cells: &[usize]| -> Result<Tensor, TorchError> {
-            let tokens: Vec<i64> = cells.iter().map(|cell| size(PREFIX + cell)).collect();
-            Ok(Tensor::f_from_slice(&tokens)?.f_to_device(device)?)
-        };
-        Ok(Self {
-            token_map: map_of((0..PREFIX).chain(cells.iter().map(|cell| PREFIX + cell))),
-            strip_map: map_of(cells.iter().copied()),
-            first: tokens(&cells[..edge])?,
-            last: tokens(&cells[cells.len() - edge..])?,
-            before,
-        })
-    }
+/// How a process whose strip has these `cells`, in the order of the scan, walks it.
+fn walk(
+    cells: &[usize],
+    d_conv: usize,
+    (before, behind): (Vec<usize>, Vec<usize>),
+    device: Device,
+) -> Result<Strip, TorchError> {
+    let edge = d_conv - 1;
+    let tokens = |cells: &[usize]| -> Result<Tensor, TorchError> {
+        let tokens: Vec<i64> = cells.iter().map(|cell| size(PREFIX + cell)).collect();
+        Ok(Tensor::f_from_slice(&tokens)?.f_to_device(device)?)
+    };
+    Ok(Strip {
+        prefix: size(PREFIX),
+        token_map: map_of((0..PREFIX).chain(cells.iter().map(|cell| PREFIX + cell))),
+        strip_map: map_of(cells.iter().copied()),
+        first: tokens(&cells[..edge])?,
+        last: tokens(&cells[cells.len() - edge..])?,
+        before,
+        behind,
+    })
 }

@@ -11,7 +11,7 @@ use dim_torch::distributed::{Place, Timeouts};
 use tch::no_grad;
 
 use super::*;
-use crate::{Backbone, BackboneConfig, DitConfig, LongSkip, Padding, Precision, SkipTuning};
+use crate::{Backbone, BackboneConfig, DitConfig, LongSkip, Padding, Precision, Recompute, SkipTuning};
 
 /// Runs `work` as each of `size` processes; its results by rank.
 fn together<T: Send>(size: usize, work: impl Fn(&World) -> T + Sync) -> Vec<T> {
@@ -39,7 +39,10 @@ fn together<T: Send>(size: usize, work: impl Fn(&World) -> T + Sync) -> Vec<T> {
 
 /// A network none of whose parameters leaves anything out: fresh positions, for one, are all zero.
 fn network(config: &DimConfig) -> Dim {
-    let parameters = Parameters::frozen(&config.parameter_specs(), Device::Cpu).unwrap();
+    network_over(config, Parameters::frozen(&config.parameter_specs(), Device::Cpu).unwrap())
+}
+
+fn network_over(config: &DimConfig, parameters: Parameters) -> Dim {
     let network = Dim::new(config.clone(), parameters).unwrap();
     network.initialise(5).unwrap();
     for (index, (_, parameter)) in network.parameters().iter().enumerate() {
@@ -114,14 +117,14 @@ fn strips_cover_the_grid_and_every_process_has_a_part_of_the_image() {
         for size in 1..=4 {
             let plan = |rank| Plan::new(Grid { rows, columns }, &config, (rank, size), Device::Cpu).unwrap();
             let plans: Vec<Plan> = (0..size).map(plan).collect();
-            let of_image: Vec<usize> = (0..size).flat_map(|rank| plans[0].rows_of_image(rank)).collect();
+            let of_image: Vec<usize> = (0..size).flat_map(|rank| plans[0].strips.rows_of_image(rank)).collect();
             assert_eq!(of_image, (0..rows).collect::<Vec<_>>());
-            assert!((0..size).all(|rank| !plans[0].rows_of_image(rank).is_empty()));
-            let below: Vec<usize> = plans.iter().flat_map(Plan::rows_below).collect();
+            assert!((0..size).all(|rank| !plans[0].strips.rows_of_image(rank).is_empty()));
+            let below: Vec<usize> = plans.iter().flat_map(|plan| plan.strips.rows_below()).collect();
             assert_eq!(below, (0..padding.width()).collect::<Vec<_>>());
             for axis in [Axis::Rows, Axis::Columns] {
-                let cells: usize = plans.iter().map(|plan| plan.strip(axis).patches()).sum();
-                assert_eq!(cells, plans[0].padded.patches());
+                let cells: usize = plans.iter().map(|plan| plan.strips.strip(axis).patches()).sum();
+                assert_eq!(cells, plans[0].strips.padded.patches());
             }
         }
     }
@@ -133,19 +136,63 @@ fn what_cannot_be_split_is_refused() {
     let small = Plan::new(Grid::square(4), &config, (0, 3), Device::Cpu).map(drop).unwrap_err().to_string();
     assert!(small.contains("split over 3 processes") && small.contains("4 x 4 patches"), "{small}");
 
+    let dit = DitConfig::tiny();
+    let refused = dit.check_split(64, 64, 2).unwrap_err().to_string();
+    assert!(refused.contains("is for DiM"), "{refused}");
     let errors = together(1, |world| {
-        let mut network = network(&config);
-        network.split_sequence(world).unwrap();
-        let Input { x, t, class } = input(&config, 8, 8);
-        // The stream needs gradients as soon as the image does.
-        let trained = network.forward(&x.set_requires_grad(true), &t, Some(&class)).unwrap_err().to_string();
-
-        let dit = DitConfig::tiny();
         let parameters = Parameters::frozen(&dit.parameter_specs(), Device::Cpu).unwrap();
-        let mut dit = dit.build(parameters, Precision::F32).unwrap();
-        [trained, dit.split_sequence(world).unwrap_err().to_string()]
+        dit.build(parameters, Precision::F32).unwrap().split_sequence(world).unwrap_err().to_string()
     });
-    let [trained, dit] = &errors[0];
-    assert!(trained.contains("without gradients"), "{trained}");
-    assert!(dit.contains("is for DiM"), "{dit}");
+    assert!(errors[0].contains("is for DiM"), "{errors:?}");
+}
+
+/// Every parameter's gradient of a loss of the whole prediction, and that of the image.
+fn gradients(config: &DimConfig, recompute: Recompute, world: Option<&World>) -> Vec<Tensor> {
+    let mut network = network_over(config, Parameters::zeros(&config.parameter_specs(), Device::Cpu).unwrap());
+    network.set_recompute(recompute);
+    if let Some(world) = world {
+        network.split_sequence(world).unwrap();
+    }
+    let Input { x, t, class } = input(config, 13, 11);
+    let x = x.set_requires_grad(true);
+    let predicted = network.forward(&x, &t, Some(&class)).unwrap();
+    let wave = (Tensor::arange(predicted.numel() as i64, (Kind::Float, Device::Cpu)) * 0.71).cos().view_as(&predicted);
+    (predicted.square() * wave).sum(Kind::Float).backward();
+    let gradients: Vec<Tensor> =
+        network.parameters().iter().map(|(_, leaf)| leaf).chain([&x]).map(Tensor::grad).collect();
+    if let Some(world) = world {
+        gradients.iter().for_each(|gradient| world.all_reduce(gradient).unwrap().wait().unwrap());
+    }
+    gradients
+}
+
+#[test]
+fn any_number_of_processes_has_the_gradients_of_one() {
+    let whole = DimConfig { depth: 9, ..DimConfig::tiny() };
+    let wide = DimConfig { padding: Padding::Rho, long_skip: Some(LongSkip::TwoLinears), d_conv: 4, ..whole.clone() };
+    let bare = DimConfig {
+        padding: Padding::None,
+        long_skip: Some(LongSkip::None),
+        local_convolution: false,
+        d_conv: 1,
+        ..whole.clone()
+    };
+    let again = Recompute { blocks: 4, scan: true };
+    for (config, recompute, sizes) in [
+        (&whole, Recompute::default(), &[1, 2, 3, 4][..]),
+        (&wide, again, &[3]),
+        (&bare, Recompute { blocks: 0, scan: true }, &[4]),
+    ] {
+        let alone = gradients(config, recompute, None);
+        let names = config.parameter_specs().into_iter().map(|spec| spec.name).chain(["x".to_owned()]);
+        let names: Vec<String> = names.collect();
+        for &size in sizes {
+            let results = together(size, |world| gradients(config, recompute, Some(world)));
+            for ((name, one), split) in names.iter().zip(&alone).zip(&results[0]) {
+                assert!(one.abs().max().double_value(&[]) > 0.0, "{name} has no gradient");
+                let apart = apart(one, split);
+                assert!(apart < 1e-5, "{size} processes, {name}: {apart:.2e}");
+            }
+        }
+    }
 }

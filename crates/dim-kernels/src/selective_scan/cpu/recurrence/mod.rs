@@ -24,7 +24,7 @@ mod backward;
 mod forward;
 
 pub(super) use backward::{Advance, BackwardStep, Kept, Recompute, Reverse};
-pub(super) use forward::{ForwardStep, Scan};
+pub(super) use forward::{Back, ForwardStep, Scan};
 
 use crate::lanes::Lanes;
 

@@ -9,16 +9,23 @@
 //! first product by a copy, and cut and add those of the parts of the third. Here u and delta are computed again, and every
 //! gradient is written where the next product reads it.
 
-use dim_kernels::causal_conv1d::{self, CausalConv1d, CausalConv1dGradients};
-use dim_kernels::selective_scan::{self, SelectiveScan, SelectiveScanGradients};
+mod kernels;
+mod sequence;
+mod strip;
+
 use tch::{Kind, Tensor};
 
+use super::linear::product;
 use super::with_contiguous_channels;
 use crate::{
     TokenMap, TorchError,
-    bridge::{queue, view, view_mut},
     custom_function::{CustomFunction, Forward, apply},
+    distributed::World,
 };
+use kernels::{ScanGradients, ScanTensors, VectorGradients, Vectors, empty};
+use sequence::{Sequence, Whole};
+use strip::OfStrip;
+pub use strip::Strip;
 
 const NAME: &str = "mamba";
 
@@ -74,12 +81,30 @@ pub enum MambaKeeps {
 /// # Errors
 /// A shape, type or device that a kernel does not take, named in the error.
 pub fn mamba(inputs: &MambaInputs, token_map: Option<&TokenMap>, keeps: MambaKeeps) -> Result<Tensor, TorchError> {
+    run(inputs, Whole(token_map.cloned()), keeps)
+}
+
+/// The layer's output for this process's part of a sequence that is split over all of `world`, `[batch, token, d_model]`. All its processes call it
+/// together, and go back through it together: the gradients are those of a loss that is the sum of what each makes of its own output.
+///
+/// # Errors
+/// As [`mamba`]; [`TorchError::LostPeer`].
+pub fn mamba_of_strip(
+    inputs: &MambaInputs,
+    strip: &Strip,
+    world: &World,
+    keeps: MambaKeeps,
+) -> Result<Tensor, TorchError> {
+    run(inputs, OfStrip { strip: strip.shallow_clone(), world: world.clone() }, keeps)
+}
+
+fn run<S: Sequence>(inputs: &MambaInputs, sequence: S, keeps: MambaKeeps) -> Result<Tensor, TorchError> {
     let MambaInputs { input, in_proj, conv_weight, conv_bias, x_proj, dt_proj, delta_bias, a_log, a, d, out_proj } =
         *inputs;
     let operation = Operation {
         weights: [in_proj, x_proj, dt_proj, out_proj].map(|projection| projection.computed.detach()),
         a: a.detach(),
-        token_map: token_map.cloned(),
+        sequence,
         keeps,
     };
     let input = with_contiguous_channels(input);
@@ -100,20 +125,11 @@ pub fn mamba(inputs: &MambaInputs, token_map: Option<&TokenMap>, keeps: MambaKee
 }
 
 /// What the node remembers besides tensors: the four weights in the kind of the activations, in their order, and A.
-struct Operation {
+struct Operation<S> {
     weights: [Tensor; 4],
     a: Tensor,
-    token_map: Option<TokenMap>,
+    sequence: S,
     keeps: MambaKeeps,
-}
-
-/// The small tensors of the layer.
-struct Vectors<'a> {
-    conv_weight: &'a Tensor,
-    conv_bias: &'a Tensor,
-    delta_bias: &'a Tensor,
-    a_log: &'a Tensor,
-    d: &'a Tensor,
 }
 
 /// Half of the first product, or a part of the third.
@@ -126,39 +142,17 @@ fn rows(tensor: &Tensor) -> Result<Tensor, TorchError> {
     Ok(tensor.f_flatten(0, 1)?)
 }
 
-impl Operation {
+impl<S> Operation<S> {
     /// Channels, rank of the step size and states.
-    fn sizes(&self, a_log: &Tensor) -> (i64, i64, i64) {
-        let (channels, states) = (a_log.size()[0], a_log.size()[1]);
+    fn sizes(&self) -> (i64, i64, i64) {
+        let (channels, states) = (self.a.size()[0], self.a.size()[1]);
         (channels, self.weights[2].size()[1], states)
     }
 
-    fn convolution<'a>(&'a self, x: &'a Tensor, vectors: &Vectors<'a>) -> Result<CausalConv1d<'a>, TorchError> {
-        Ok(CausalConv1d {
-            x: view(NAME, "x", x)?,
-            weight: view(NAME, "conv_weight", vectors.conv_weight)?,
-            bias: Some(view(NAME, "conv_bias", vectors.conv_bias)?),
-            silu: true,
-            token_map: self.token_map.as_ref(),
-        })
-    }
-
-    fn convolve(&self, x: &Tensor, vectors: &Vectors) -> Result<Tensor, TorchError> {
-        let mut u = Tensor::f_empty(x.size(), (x.kind(), x.device()))?;
-        causal_conv1d::forward(&queue(x)?, &self.convolution(x, vectors)?, view_mut(NAME, "u", &mut u)?)?;
-        Ok(u)
-    }
-
     /// What the scan reads, from what was kept or computed again.
-    fn scan_inputs(
-        &self,
-        xz: &Tensor,
-        u: Tensor,
-        projected: &Tensor,
-        vectors: &Vectors,
-    ) -> Result<ScanTensors, TorchError> {
-        let (channels, rank, states) = self.sizes(vectors.a_log);
-        let delta = columns(projected, 0, rank)?.f_linear(&self.weights[2], None::<&Tensor>)?;
+    fn scan_inputs(&self, xz: &Tensor, u: Tensor, projected: &Tensor) -> Result<ScanTensors, TorchError> {
+        let (channels, rank, states) = self.sizes();
+        let delta = product(&columns(projected, 0, rank)?, &self.weights[2], None)?;
         Ok(ScanTensors {
             u,
             delta,
@@ -168,62 +162,28 @@ impl Operation {
             z: columns(xz, channels, channels)?,
         })
     }
-
-    fn scan<'a>(&'a self, tensors: &'a ScanTensors, vectors: &Vectors<'a>) -> Result<SelectiveScan<'a>, TorchError> {
-        Ok(SelectiveScan {
-            u: view(NAME, "u", &tensors.u)?,
-            delta: view(NAME, "delta", &tensors.delta)?,
-            a: view(NAME, "a", &tensors.a)?,
-            b: view(NAME, "b", &tensors.b)?,
-            c: view(NAME, "c", &tensors.c)?,
-            d: Some(view(NAME, "d", vectors.d)?),
-            z: Some(view(NAME, "z", &tensors.z)?),
-            delta_bias: Some(view(NAME, "delta_bias", vectors.delta_bias)?),
-            initial_state: None,
-            delta_softplus: true,
-            token_map: self.token_map.as_ref(),
-        })
-    }
-
-    fn run_scan(&self, tensors: &ScanTensors, vectors: &Vectors) -> Result<Tensor, TorchError> {
-        let mut y = Tensor::f_empty(tensors.u.size(), (tensors.u.kind(), tensors.u.device()))?;
-        selective_scan::forward(
-            &queue(&tensors.u)?,
-            &self.scan(tensors, vectors)?,
-            view_mut(NAME, "y", &mut y)?,
-            None,
-        )?;
-        Ok(y)
-    }
 }
 
-/// What the scan reads; A is −exp(a_log).
-struct ScanTensors {
-    u: Tensor,
-    delta: Tensor,
-    a: Tensor,
-    b: Tensor,
-    c: Tensor,
-    z: Tensor,
-}
-
-impl CustomFunction for Operation {
-    const NAME: &'static str = NAME;
+impl<S: Sequence> CustomFunction for Operation<S> {
+    const NAME: &'static str = S::NAME;
 
     fn forward(&mut self, inputs: &[Tensor]) -> Result<Forward, TorchError> {
-        let [input, _, conv_weight, conv_bias, _, _, delta_bias, a_log, d, _] = inputs else {
+        let [input, _, conv_weight, conv_bias, _, _, delta_bias, _, d, _] = inputs else {
             return Err(wrong_number());
         };
-        let vectors = Vectors { conv_weight, conv_bias, delta_bias, a_log, d };
-        let (channels, ..) = self.sizes(a_log);
-        let xz = input.f_linear(&self.weights[0], None::<&Tensor>)?;
-        let u = self.convolve(&columns(&xz, 0, channels)?, &vectors)?;
+        let vectors = Vectors { conv_weight, conv_bias, delta_bias, d };
+        let (channels, ..) = self.sizes();
+        let coming = self.sequence.begin(input, &self.weights[0])?;
+        let xz = product(input, &self.weights[0], None)?;
+        let (u, kept_of_convolution) = self.sequence.convolve(coming, &columns(&xz, 0, channels)?, &vectors)?;
         // One product gives the step size's low-rank form, B and C; the scan reads them where they lie.
-        let projected = u.f_linear(&self.weights[1], None::<&Tensor>)?;
-        let y = self.run_scan(&self.scan_inputs(&xz, u, &projected, &vectors)?, &vectors)?;
-        let out = y.f_linear(&self.weights[3], None::<&Tensor>)?;
+        let projected = product(&u, &self.weights[1], None)?;
+        let (y, kept_of_scan) = self.sequence.scan(&self.scan_inputs(&xz, u, &projected)?, &vectors)?;
+        let out = product(&y, &self.weights[3], None)?;
         let mut saved = vec![input.shallow_clone(), xz, projected];
-        saved.extend([conv_weight, conv_bias, delta_bias, a_log, d].map(Tensor::shallow_clone));
+        saved.extend([conv_weight, conv_bias, delta_bias, d].map(Tensor::shallow_clone));
+        saved.extend(kept_of_convolution);
+        saved.extend(kept_of_scan);
         if self.keeps == MambaKeeps::ScanOutput {
             saved.push(y);
         }
@@ -236,47 +196,41 @@ impl CustomFunction for Operation {
         grad_outputs: &[Option<Tensor>],
         _needs_gradient: &[bool],
     ) -> Result<Vec<Option<Tensor>>, TorchError> {
-        let [input, xz, projected, conv_weight, conv_bias, delta_bias, a_log, d, kept @ ..] = saved else {
+        let [input, xz, projected, conv_weight, conv_bias, delta_bias, d, kept @ ..] = saved else {
             return Err(wrong_number());
         };
+        let (of_convolution, kept) = kept.split_at_checked(S::KEPT_OF_CONVOLUTION).ok_or_else(wrong_number)?;
+        let (of_scan, y) = kept.split_at_checked(S::KEPT_OF_SCAN).ok_or_else(wrong_number)?;
         let Some(Some(grad_out)) = grad_outputs.first() else {
             return Ok((0..INPUTS).map(|_| None).collect());
         };
-        let vectors = Vectors { conv_weight, conv_bias, delta_bias, a_log, d };
-        let (channels, rank, states) = self.sizes(a_log);
+        let vectors = Vectors { conv_weight, conv_bias, delta_bias, d };
+        let (channels, rank, states) = self.sizes();
         let grad_out = with_contiguous_channels(grad_out);
-        let empty = |like: &Tensor| Tensor::f_empty(like.size(), (like.kind(), like.device()));
 
         let x = columns(xz, 0, channels)?;
-        let tensors = self.scan_inputs(xz, self.convolve(&x, &vectors)?, projected, &vectors)?;
+        let u = self.sequence.convolve_again(&x, &vectors, of_convolution)?;
+        let tensors = self.scan_inputs(xz, u, projected)?;
         let grad_rows = rows(&grad_out)?;
         let grad_out_proj = {
-            let y = kept.first().map_or_else(|| self.run_scan(&tensors, &vectors), |y| Ok(y.shallow_clone()))?;
+            let again = || self.sequence.scan_again(&tensors, &vectors, of_scan);
+            let y = y.first().map_or_else(again, |y| Ok(y.shallow_clone()))?;
             grad_rows.f_tr()?.f_mm(&rows(&y)?)?
         };
         let grad_y = grad_out.f_matmul(&self.weights[3])?;
 
         // The gradients of both halves, and of the three parts, stand side by side, as what they are gradients of.
         let (grad_xz, grad_projected) = (empty(xz)?, empty(projected)?);
-        let mut grad_u = empty(&tensors.u)?;
-        let mut grad_delta = empty(&tensors.delta)?;
-        let (mut grad_a, mut grad_d, mut grad_delta_bias) = (empty(a_log)?, empty(d)?, empty(delta_bias)?);
-        let mut grad_b = columns(&grad_projected, rank, states)?;
-        let mut grad_c = columns(&grad_projected, rank + states, states)?;
-        let mut grad_z = columns(&grad_xz, channels, channels)?;
-        let gradients = SelectiveScanGradients {
-            u: view_mut(NAME, "grad u", &mut grad_u)?,
-            delta: view_mut(NAME, "grad delta", &mut grad_delta)?,
-            a: view_mut(NAME, "grad a", &mut grad_a)?,
-            b: view_mut(NAME, "grad b", &mut grad_b)?,
-            c: view_mut(NAME, "grad c", &mut grad_c)?,
-            d: Some(view_mut(NAME, "grad d", &mut grad_d)?),
-            z: Some(view_mut(NAME, "grad z", &mut grad_z)?),
-            delta_bias: Some(view_mut(NAME, "grad delta_bias", &mut grad_delta_bias)?),
-            initial_state: None,
+        let (grad_u, grad_delta) = (empty(&tensors.u)?, empty(&tensors.delta)?);
+        let into = ScanGradients {
+            u: grad_u.shallow_clone(),
+            delta: grad_delta.shallow_clone(),
+            b: columns(&grad_projected, rank, states)?,
+            c: columns(&grad_projected, rank + states, states)?,
+            z: columns(&grad_xz, channels, channels)?,
         };
-        let scan = self.scan(&tensors, &vectors)?;
-        selective_scan::backward(&queue(xz)?, &scan, &view(NAME, "grad y", &grad_y)?, None, gradients)?;
+        let VectorGradients { a: grad_a, d: grad_d, delta_bias: grad_delta_bias } =
+            self.sequence.scan_backward(&tensors, &vectors, of_scan, &grad_y, into)?;
         drop(grad_y);
         let grad_a_log = grad_a.f_mul(&tensors.a)?;
 
@@ -288,15 +242,9 @@ impl CustomFunction for Operation {
         let _ = rows(&grad_u)?.f_addmm_(&grad_projected, &self.weights[1])?;
         let grad_x_proj = grad_projected.f_tr()?.f_mm(&rows(&tensors.u)?)?;
 
-        let (mut grad_conv_weight, mut grad_conv_bias) = (empty(conv_weight)?, empty(conv_bias)?);
         let mut grad_x = columns(&grad_xz, 0, channels)?;
-        let gradients = CausalConv1dGradients {
-            x: view_mut(NAME, "grad x", &mut grad_x)?,
-            weight: view_mut(NAME, "grad conv_weight", &mut grad_conv_weight)?,
-            bias: Some(view_mut(NAME, "grad conv_bias", &mut grad_conv_bias)?),
-        };
-        let convolution = self.convolution(&x, &vectors)?;
-        causal_conv1d::backward(&queue(xz)?, &convolution, &view(NAME, "grad u", &grad_u)?, gradients)?;
+        let [grad_conv_weight, grad_conv_bias] =
+            self.sequence.convolve_backward(&x, &vectors, of_convolution, grad_u, &mut grad_x)?;
         let grad_in_proj = rows(&grad_xz)?.f_tr()?.f_mm(&rows(input)?)?;
         let grad_input = grad_xz.f_matmul(&self.weights[0])?;
 
