@@ -55,8 +55,8 @@ fn one_tile_gives_exactly_what_the_whole_image_gives() {
     });
 }
 
-/// The error of a tile is that of the norms, which see the tile alone; with random weights it is far larger than with trained
-/// ones. What blending must do is to leave no edge: where tiles meet the error may not step more than elsewhere.
+/// What is left is at the tiles' borders, and blending takes it away: where tiles meet, the error may not step by more than a tenth
+/// of what the image itself does.
 #[test]
 fn decoded_tiles_meet_without_an_edge() {
     let (network, latent) = (network(), noise([1, 4, 32, 48]));
@@ -64,21 +64,39 @@ fn decoded_tiles_meet_without_an_edge() {
         let whole = network.decode(&latent).unwrap();
         let error = |overlap: usize| network.decode_tiled(&latent, Tiling { tile: 16, overlap }).unwrap() - &whole;
         let (cut, faded) = (error(0), error(4));
-        for [cut, faded] in
-            [[&cut, &faded].map(Tensor::shallow_clone), [&cut, &faded].map(|image| image.transpose(2, 3))]
-        {
-            let (median, largest, place) = median_and_largest(&steps(&cut));
+        for [cut, faded, whole] in [
+            [&cut, &faded, &whole].map(Tensor::shallow_clone),
+            [&cut, &faded, &whole].map(|image| image.transpose(2, 3)),
+        ] {
+            let (_, largest_cut, place) = median_and_largest(&steps(&cut));
             assert_eq!(place % 128, 127, "without overlap the largest step is where tiles of 128 pixels meet");
-            assert!(largest > 3.5 * median, "{largest} {median}");
-            let (median, largest, place) = median_and_largest(&steps(&faded));
-            assert!(largest < 2.0 * median, "{largest} {median} at {place}");
+            let (_, largest, place) = median_and_largest(&steps(&faded));
+            let (of_image, ..) = median_and_largest(&steps(&whole));
+            println!("{largest_cut:.4} {largest:.4} at {place}, image {of_image:.4}");
+            assert!(largest < 0.1 * of_image && largest < 0.2 * largest_cut, "{largest} {largest_cut} {of_image}");
         }
-        // The inside of the overlaps: columns 10 to 16, 21 to 26 and 32 to 37 of the latent.
-        for (from, to) in [(10, 16), (21, 26), (32, 37)] {
-            let inside = faded.narrow(3, 8 * from, 8 * (to - from));
-            assert!(rms(&inside) < 0.15 * rms(&whole), "{} {}", rms(&inside), rms(&whole));
-        }
-        assert!(rms(&faded) < 0.5 * rms(&cut));
+        println!("{:.4} {:.4}", rms(&faded) / rms(&whole), rms(&cut) / rms(&whole));
+        assert!(rms(&faded) < 0.03 * rms(&whole));
+        assert!(rms(&faded) < 0.2 * rms(&cut));
+    });
+}
+
+/// A drawing on white: tiles of white alone beside tiles full of lines. Norms that saw the tile alone would make of each another
+/// white.
+#[test]
+fn tiles_of_unlike_content_agree_with_the_whole() {
+    let network = network();
+    no_grad(|| {
+        let latent = noise([1, 4, 32, 64]) * 2.0;
+        let _ = latent.narrow(3, 20, 44).fill_(0.3);
+        let whole = network.decode(&latent).unwrap();
+        let tiled = network.decode_tiled(&latent, Tiling { tile: 16, overlap: 4 }).unwrap();
+        let alone = network.decode(&latent.narrow(2, 8, 16).narrow(3, 44, 16)).unwrap();
+        let inside = |image: &Tensor, row: i64, column: i64| image.narrow(2, row, 64).narrow(3, column, 64);
+        let truth = inside(&whole, 96, 384);
+        let (error, of_alone) = (inside(&tiled, 96, 384) - &truth, inside(&alone, 32, 32) - &truth);
+        println!("{:.4} {:.4}", rms(&error) / rms(&whole), rms(&of_alone) / rms(&whole));
+        assert!(rms(&error) < 0.1 * rms(&of_alone), "{} {}", rms(&error), rms(&of_alone));
     });
 }
 
@@ -90,10 +108,13 @@ fn encoded_tiles_meet_without_an_edge() {
         let whole = network.encode(&image).unwrap();
         let encoded = |overlap: usize| network.encode_tiled(&image, Tiling { tile: 16, overlap }).unwrap();
         let (cut, faded) = (encoded(0), encoded(4));
-        let (median, largest, place) = median_and_largest(&steps(&(cut.mean - &whole.mean)));
-        assert!(place % 16 == 15 && largest > 2.0 * median, "{largest} {median} at {place}");
-        let (median, largest, place) = median_and_largest(&steps(&(&faded.mean - &whole.mean)));
-        assert!(largest < 1.6 * median, "{largest} {median} at {place}");
+        let error = |encoded: &Tensor| encoded - &whole.mean;
+        let (_, largest_cut, _) = median_and_largest(&steps(&error(&cut.mean)));
+        let (_, largest, place) = median_and_largest(&steps(&error(&faded.mean)));
+        let (of_latent, ..) = median_and_largest(&steps(&whole.mean));
+        println!("{largest_cut:.4} {largest:.4} at {place}, latent {of_latent:.4}");
+        println!("{:.4}", rms(&error(&faded.mean)) / rms(&whole.mean));
+        assert!(largest < 0.15 * of_latent && largest < 0.3 * largest_cut);
         assert_eq!(faded.log_variance.size(), whole.log_variance.size());
     });
 }

@@ -1,13 +1,18 @@
 //! Recorded work against the same work done directly. Needs a GPU.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use dim_torch::{CudaGraph, RecordedCalls, TorchError, cuda};
 use tch::{Device, Kind, Tensor};
 
-/// A GPU, or why the test is skipped; under `DIM_REQUIRE_CUDA` skipping is a failure.
-fn gpu(test: &str) -> Option<Device> {
+/// While a thread records, no other may draw random numbers or wait for the device.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A GPU for this test alone, or why it is skipped; under `DIM_REQUIRE_CUDA` skipping is a failure.
+fn gpu(test: &str) -> Option<(Device, MutexGuard<'static, ()>)> {
     if cuda::start() {
-        return Some(Device::Cuda(0));
+        return Some((Device::Cuda(0), ALONE.lock().unwrap_or_else(PoisonError::into_inner)));
     }
     assert!(std::env::var_os("DIM_REQUIRE_CUDA").is_none(), "{test} needs a GPU");
     eprintln!("{test}: skipped: no CUDA device");
@@ -16,7 +21,7 @@ fn gpu(test: &str) -> Option<Device> {
 
 #[test]
 fn replay_computes_with_what_its_inputs_hold_then() {
-    let Some(device) = gpu("replay_computes_with_what_its_inputs_hold_then") else { return };
+    let Some((device, _alone)) = gpu("replay_computes_with_what_its_inputs_hold_then") else { return };
     let mut x = Tensor::randn([37, 64], (Kind::Float, device));
     let weight = Tensor::randn([128, 64], (Kind::Float, device));
     let compute = |x: &Tensor| Ok::<_, TorchError>(x.f_linear(&weight, None::<&Tensor>)?.f_silu()?);
@@ -31,7 +36,9 @@ fn replay_computes_with_what_its_inputs_hold_then() {
 
 #[test]
 fn work_that_waits_for_the_device_is_refused_and_the_stream_is_whole_again() {
-    let Some(device) = gpu("work_that_waits_for_the_device_is_refused_and_the_stream_is_whole_again") else { return };
+    let Some((device, _alone)) = gpu("work_that_waits_for_the_device_is_refused_and_the_stream_is_whole_again") else {
+        return;
+    };
     let x = Tensor::ones([8], (Kind::Float, device));
     let result = CudaGraph::record(0, 3, || {
         let sum = (&x * 2.0).sum(Kind::Float);
@@ -44,7 +51,9 @@ fn work_that_waits_for_the_device_is_refused_and_the_stream_is_whole_again() {
 
 #[test]
 fn recorded_calls_give_the_bits_of_direct_ones_in_tensors_of_their_own() {
-    let Some(device) = gpu("recorded_calls_give_the_bits_of_direct_ones_in_tensors_of_their_own") else { return };
+    let Some((device, _alone)) = gpu("recorded_calls_give_the_bits_of_direct_ones_in_tensors_of_their_own") else {
+        return;
+    };
     let weight = Tensor::randn([64, 64], (Kind::Float, device));
     let work = |arguments: &[Tensor]| {
         let product = arguments[0].f_linear(&weight, None::<&Tensor>)?;
@@ -70,7 +79,7 @@ fn recorded_calls_give_the_bits_of_direct_ones_in_tensors_of_their_own() {
 
 #[test]
 fn calls_that_cannot_be_recorded_are_done_directly() {
-    let Some(device) = gpu("calls_that_cannot_be_recorded_are_done_directly") else { return };
+    let Some((device, _alone)) = gpu("calls_that_cannot_be_recorded_are_done_directly") else { return };
     let mut calls = RecordedCalls::new(0);
     for number in 1..=4 {
         let x = Tensor::full([8], f64::from(number), (Kind::Float, device));

@@ -7,6 +7,7 @@ use super::{
     attention::Attention,
     config::AutoencoderConfig,
     layers::{Convolution, Middle, Norm, Residual},
+    norms::Norms,
 };
 use crate::observer::Observer;
 
@@ -39,11 +40,11 @@ impl Level {
         Ok(Self { number, blocks, resample: resample.transpose()? })
     }
 
-    fn forward(&self, mut h: Tensor, kind: Kind) -> Result<Tensor, TorchError> {
+    fn forward(&self, mut h: Tensor, kind: Kind, norms: &Norms) -> Result<Tensor, TorchError> {
         for (block, attention) in &self.blocks {
-            h = block.forward(&h, kind)?;
+            h = block.forward(&h, kind, norms)?;
             if let Some(attention) = attention {
-                h = attention.forward(&h, kind)?;
+                h = attention.forward(&h, kind, norms)?;
             }
         }
         Ok(h)
@@ -78,20 +79,41 @@ impl Encoder {
     }
 
     pub(super) fn forward(&self, image: &Tensor, kind: Kind, observe: &mut Observer) -> Result<Tensor, TorchError> {
+        let h = self.fine(image, kind, &Norms::Own, observe)?;
+        self.coarse(h, kind, observe)
+    }
+
+    /// The first part, at more than the latent's resolution, where nearly all the memory goes.
+    pub(super) fn fine(
+        &self,
+        image: &Tensor,
+        kind: Kind,
+        norms: &Norms,
+        observe: &mut Observer,
+    ) -> Result<Tensor, TorchError> {
         let mut h = self.conv_in.forward(image, kind)?;
         for level in &self.levels {
-            h = level.forward(h, kind)?;
+            let Some(convolution) = &level.resample else { break };
+            h = level.forward(h, kind, norms)?;
             observe.see(|| format!("encoder.down.{}.block_last", level.number), &h);
-            if let Some(convolution) = &level.resample {
-                h = convolution.halve(&h, kind)?;
-            }
+            h = convolution.halve(&h, kind)?;
         }
-        let first = self.middle.block_1.forward(&h, kind)?;
+        Ok(h)
+    }
+
+    /// The rest, at the latent's resolution.
+    pub(super) fn coarse(&self, mut h: Tensor, kind: Kind, observe: &mut Observer) -> Result<Tensor, TorchError> {
+        let norms = &Norms::Own;
+        for level in self.levels.iter().filter(|level| level.resample.is_none()) {
+            h = level.forward(h, kind, norms)?;
+            observe.see(|| format!("encoder.down.{}.block_last", level.number), &h);
+        }
+        let first = self.middle.block_1.forward(&h, kind, norms)?;
         observe.see(|| "encoder.mid.block_1".into(), &first);
-        let attended = self.middle.attention.forward(&first, kind)?;
+        let attended = self.middle.attention.forward(&first, kind, norms)?;
         observe.see(|| "encoder.mid.attn_1".into(), &attended);
-        let h = self.middle.block_2.forward(&attended, kind)?;
-        let out = self.conv_out.forward(&self.norm_out.activated(&h)?, kind)?;
+        let h = self.middle.block_2.forward(&attended, kind, norms)?;
+        let out = self.conv_out.forward(&self.norm_out.activated(&h, norms)?, kind)?;
         observe.see(|| "encoder.out".into(), &out);
         Ok(out)
     }
@@ -124,18 +146,42 @@ impl Decoder {
     }
 
     pub(super) fn forward(&self, latent: &Tensor, kind: Kind, observe: &mut Observer) -> Result<Tensor, TorchError> {
+        let h = self.coarse(latent, kind, observe)?;
+        self.fine(&h, kind, &Norms::Own, observe)
+    }
+
+    /// The first part, at the latent's resolution.
+    pub(super) fn coarse(&self, latent: &Tensor, kind: Kind, observe: &mut Observer) -> Result<Tensor, TorchError> {
+        let norms = &Norms::Own;
         let h = self.conv_in.forward(latent, kind)?;
         observe.see(|| "decoder.conv_in".into(), &h);
-        let attended = self.middle.attention.forward(&self.middle.block_1.forward(&h, kind)?, kind)?;
+        let first = self.middle.block_1.forward(&h, kind, norms)?;
+        let attended = self.middle.attention.forward(&first, kind, norms)?;
         observe.see(|| "decoder.mid.attn_1".into(), &attended);
-        let mut h = self.middle.block_2.forward(&attended, kind)?;
-        for level in &self.levels {
-            h = level.forward(h, kind)?;
+        let mut h = self.middle.block_2.forward(&attended, kind, norms)?;
+        if let Some(level) = self.levels.first() {
+            h = level.forward(h, kind, norms)?;
             observe.see(|| format!("decoder.up.{}.block_last", level.number), &h);
+        }
+        Ok(h)
+    }
+
+    /// The rest, at more than that, where nearly all the memory goes.
+    pub(super) fn fine(
+        &self,
+        h: &Tensor,
+        kind: Kind,
+        norms: &Norms,
+        observe: &mut Observer,
+    ) -> Result<Tensor, TorchError> {
+        let mut h = h.shallow_clone();
+        for (level, finer) in self.levels.iter().zip(self.levels.iter().skip(1)) {
             if let Some(convolution) = &level.resample {
                 h = convolution.double(&h, kind)?;
             }
+            h = finer.forward(h, kind, norms)?;
+            observe.see(|| format!("decoder.up.{}.block_last", finer.number), &h);
         }
-        Ok(self.conv_out.forward(&self.norm_out.activated(&h)?, kind)?.to_kind(Kind::Float))
+        Ok(self.conv_out.forward(&self.norm_out.activated(&h, norms)?, kind)?.to_kind(Kind::Float))
     }
 }

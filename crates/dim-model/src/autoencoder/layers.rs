@@ -3,7 +3,7 @@
 use dim_torch::{Parameters, TorchError};
 use tch::{Kind, Tensor};
 
-use super::{attention::Attention, config::GROUPS};
+use super::{attention::Attention, config::GROUPS, norms::Norms};
 
 /// Added to the variance of a group.
 const EPS: f64 = 1e-6;
@@ -52,14 +52,23 @@ impl Norm {
         Ok(Self { weight: parameters.get(&format!("{name}.weight"))?, bias: parameters.get(&format!("{name}.bias"))? })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+    pub(super) fn forward(&self, x: &Tensor, norms: &Norms) -> Result<Tensor, TorchError> {
         let x = x.to_kind(Kind::Float);
-        Ok(x.f_group_norm(GROUPS as i64, Some(&self.weight), Some(&self.bias), EPS, true)?)
+        let Some(groups) = norms.next(&x)? else {
+            return Ok(x.f_group_norm(GROUPS as i64, Some(&self.weight), Some(&self.bias), EPS, true)?);
+        };
+        // [batch, group] → [batch, channel, 1, 1]
+        let of_group = x.size()[1] / GROUPS as i64;
+        let of_channels = |numbers: &Tensor| numbers.f_repeat_interleave_self_int(of_group, 1, None);
+        let factor = of_channels(&groups.variance.f_add_scalar(EPS)?.f_rsqrt()?)?.f_mul(&self.weight)?;
+        let summand = self.bias.f_sub(&of_channels(&groups.mean)?.f_mul(&factor)?)?;
+        let spread = |numbers: Tensor| numbers.f_unsqueeze(-1)?.f_unsqueeze(-1);
+        Ok(spread(summand)?.f_addcmul(&x, &spread(factor)?)?)
     }
 
     /// The norm and SiLU.
-    pub(super) fn activated(&self, x: &Tensor) -> Result<Tensor, TorchError> {
-        Ok(self.forward(x)?.f_silu()?)
+    pub(super) fn activated(&self, x: &Tensor, norms: &Norms) -> Result<Tensor, TorchError> {
+        Ok(self.forward(x, norms)?.f_silu()?)
     }
 }
 
@@ -85,9 +94,9 @@ impl Residual {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
-        let h = self.conv_1.forward(&self.norm_1.activated(x)?, kind)?;
-        let h = self.conv_2.forward(&self.norm_2.activated(&h)?, kind)?;
+    pub(super) fn forward(&self, x: &Tensor, kind: Kind, norms: &Norms) -> Result<Tensor, TorchError> {
+        let h = self.conv_1.forward(&self.norm_1.activated(x, norms)?, kind)?;
+        let h = self.conv_2.forward(&self.norm_2.activated(&h, norms)?, kind)?;
         match &self.shortcut {
             Some(shortcut) => Ok(shortcut.forward(x, kind)?.f_add(&h)?),
             None => Ok(x.f_add(&h)?),

@@ -12,6 +12,7 @@ mod halves;
 mod layers;
 mod layout;
 mod moments;
+mod norms;
 mod specs;
 mod tiled;
 mod tiling;
@@ -94,9 +95,13 @@ impl Autoencoder {
 
     pub(crate) fn encode_observed(&self, image: &Tensor, observe: &mut Observer) -> Result<Moments, ModelError> {
         let _ = grid_of("image", image, self.config.in_channels, self.config.downsampling())?;
-        let kind = self.precision.kind();
-        let encoded = self.encoder.forward(image, kind, observe)?;
-        let moments = self.quant_conv.forward(&encoded, kind)?.to_kind(Kind::Float);
+        let encoded = self.encoder.forward(image, self.precision.kind(), observe)?;
+        self.moments(&encoded)
+    }
+
+    /// From what the encoder gives.
+    fn moments(&self, encoded: &Tensor) -> Result<Moments, ModelError> {
+        let moments = self.quant_conv.forward(encoded, self.precision.kind())?.to_kind(Kind::Float);
         let z = size(self.config.latent_channels);
         Ok(Moments {
             mean: moments.f_narrow(1, 0, z)?,
@@ -115,10 +120,14 @@ impl Autoencoder {
 
     pub(crate) fn decode_observed(&self, latent: &Tensor, observe: &mut Observer) -> Result<Tensor, ModelError> {
         let _ = grid_of("latent", latent, self.config.latent_channels, 1)?;
-        let kind = self.precision.kind();
-        let latent = latent.f_div_scalar(self.config.scaling_factor)?;
-        let h = self.post_quant_conv.forward(&latent, kind)?;
+        let h = self.for_decoder(latent)?;
         observe.see(|| "post_quant_conv".into(), &h);
-        Ok(self.decoder.forward(&h, kind, observe)?)
+        Ok(self.decoder.forward(&h, self.precision.kind(), observe)?)
+    }
+
+    /// What the decoder is given.
+    fn for_decoder(&self, latent: &Tensor) -> Result<Tensor, ModelError> {
+        let latent = latent.f_div_scalar(self.config.scaling_factor)?;
+        Ok(self.post_quant_conv.forward(&latent, self.precision.kind())?)
     }
 }
