@@ -77,8 +77,8 @@ char* dim_graph_new(int ordinal, Graph** graph) {
     });
 }
 
-/// From here on the current stream's work is recorded instead of done. The recording's memory is its own, and what is cached for
-/// others cannot be freed during it: so it is before.
+/// From here on the current stream's work is recorded instead of done. The recording's memory is its own, and what is
+/// cached for others cannot be freed during it: so it is before.
 char* dim_graph_begin(Graph* graph) {
     return dim::guarded([&] {
         cuda().synchronizeDevice(graph->device.index());
