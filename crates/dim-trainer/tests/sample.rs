@@ -119,7 +119,12 @@ fn time_shift_follows_the_size_of_the_images() {
     assert_ne!(drawn(&[]), drawn(&["--time-shift", "3"]));
     assert_eq!(drawn(&["--size", "8x32"]), drawn(&["--size", "8x32", "--time-shift", "3"]));
     place.fails(&["sample", "--run", "run", "--time-shift", "-1"], 2, &["--time-shift -1", "above 0"]);
-    place.fails(&["sample", "--run", "run", "--upsample", "2"], 2, &["--upsample", "schedule flow"]);
+    let (upsampled, naive) = (drawn(&["--upsample", "2"]), drawn(&["--size", "16x16"]));
+    assert_eq!((upsampled.0, upsampled.1), (16, 16));
+    assert_ne!(upsampled, naive);
+    let settings = ["--set", "train.images=8", "--set", "diffusion.schedule=vp_sde"];
+    place.train("vp", &settings);
+    place.fails(&["sample", "--run", "vp", "--upsample", "2"], 2, &["--upsample", "schedule vp_sde"]);
     place.train("sd", &["--set", "train.images=8"]);
     place.fails(&["sample", "--run", "sd", "--time-shift", "2"], 2, &["--time-shift 2", "schedule flow"]);
 }
