@@ -15,8 +15,8 @@ namespace norm_modulate {
 constexpr int kLeanRegisters = 80;  // half precision without centring
 constexpr int kRegisters = 96;
 
-/// Whether all is given and wanted that a block amid a network gives and wants, and the stream is f32. To know it
-/// beforehand saves a third of the instructions.
+/// Whether all is given and wanted that a block amid a network gives and wants, and the stream is f32. What is known
+/// beforehand need not be asked for every token.
 __device__ inline bool is_full(const NormModulateBackward& params) {
     const NormModulateInputs& p = params.inputs;
     return params.r && params.r_is_f32 && params.statistics && params.grad_out && params.grad_r &&

@@ -5,6 +5,7 @@
 
 namespace norm_modulate {
 
+/// Hands a token's on to the backward pass, if it wants them.
 __device__ inline void store_statistics(const NormModulateForward& params, int batch, int token, float mean,
                                         float rstd) {
     float* to =

@@ -234,8 +234,8 @@ __device__ void collect(float (&own)[kChannels], const float (&parts)[kLanes][kC
     }
 }
 
-/// Whether a block finds all that it could: every channel, softplus, a gate if there is one to be read, and pairs that
-/// are moved at once. What a network's block gives is of this kind; to know it beforehand saves instructions.
+/// Whether a block finds all that it could: every channel, softplus, a gate, and pairs that are moved at once. What a
+/// network's block gives is of this kind; to know it beforehand saves instructions.
 template <typename T, typename L>
 __device__ bool is_full(const SelectiveScanInputs& p, const Segment& segment) {
     const bool pairs = L::kOwned == 1 || moves_pairs<T>(p.u, p.u_batch_stride, p.u_token_stride) &&

@@ -97,6 +97,11 @@ impl UpsampleOptions {
     }
 }
 
+/// The first image's time, which counts for all.
+fn first_of(t: &Tensor) -> Result<f64, DiffusionError> {
+    Ok(t.f_narrow(0, 0, 1)?.to_kind(Kind::Double).f_double_value(&[0])?)
+}
+
 /// A denoiser of large images made of one of small images, which may be guided by classes itself. It predicts the noise, whatever
 /// the network predicts.
 pub struct UpsampleGuidance<'a> {
@@ -154,8 +159,7 @@ impl Denoiser for UpsampleGuidance<'_> {
     /// The time of the first image counts for all; reading it waits for the device, which samplers avoid by
     /// [`Denoiser::predict_at`].
     fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
-        let first = t.f_narrow(0, 0, 1)?.to_kind(Kind::Double).f_double_value(&[0])?;
-        self.predict_at(x_t, first, class)
+        self.predict_at(x_t, first_of(t)?, class)
     }
 
     fn predict_at(&self, x_t: &Tensor, network_time: f64, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {

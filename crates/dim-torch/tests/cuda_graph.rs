@@ -1,23 +1,11 @@
 //! Recorded work against the same work done directly. Needs a GPU.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod gpu;
 
-use dim_torch::{CudaGraph, RecordedCalls, TorchError, cuda};
-use tch::{Device, Kind, Tensor};
-
-/// While a thread records, no other may draw random numbers or wait for the device.
-static ALONE: Mutex<()> = Mutex::new(());
-
-/// A GPU for this test alone, or why it is skipped; under `DIM_REQUIRE_CUDA` skipping is a failure.
-fn gpu(test: &str) -> Option<(Device, MutexGuard<'static, ()>)> {
-    if cuda::start() {
-        return Some((Device::Cuda(0), ALONE.lock().unwrap_or_else(PoisonError::into_inner)));
-    }
-    assert!(std::env::var_os("DIM_REQUIRE_CUDA").is_none(), "{test} needs a GPU");
-    eprintln!("{test}: skipped: no CUDA device");
-    None
-}
+use dim_torch::{CudaGraph, RecordedCalls, TorchError};
+use gpu::gpu;
+use tch::{Kind, Tensor};
 
 #[test]
 fn replay_computes_with_what_its_inputs_hold_then() {

@@ -1,15 +1,17 @@
 //! The Mamba layer in bf16 on a GPU, also inside a checkpoint, against the same layer in f32 on the CPU. Needs a GPU.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod gpu;
+
 use std::net::TcpListener;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use dim_torch::{
-    TokenMap, TorchError, checkpoint, cuda,
+    TokenMap, TorchError, checkpoint,
     distributed::{Place, Timeouts, World},
     ops::{MambaInputs, MambaKeeps, Projection, Strip, mamba, mamba_of_strip},
 };
+use gpu::gpu;
 use tch::{Device, Kind, Tensor};
 
 const BATCH: i64 = 3;
@@ -19,20 +21,8 @@ const STATES: i64 = 16;
 /// Width, channels and rank: of DiM's proportions, and such that no row begins where a vector does.
 const SIZES: [[i64; 3]; 2] = [[64, 128, 4], [30, 61, 3]];
 
-fn gpu(test: &str) -> Option<Device> {
-    if cuda::start() {
-        return Some(Device::Cuda(0));
-    }
-    assert!(std::env::var_os("DIM_REQUIRE_CUDA").is_none(), "{test} needs a GPU");
-    eprintln!("{test}: skipped: no CUDA device");
-    None
-}
-
 /// Input, and the parameters in the order in which the operation takes them, on the CPU.
 fn values([width, channels, rank]: [i64; 3]) -> Vec<Tensor> {
-    // libtorch's generator is one for all threads, and each test runs on its own.
-    static DRAWS: Mutex<()> = Mutex::new(());
-    let _alone = DRAWS.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(11);
     let normal = |shape: &[i64], scale: f64| Tensor::randn(shape, (Kind::Float, Device::Cpu)) * scale;
     let fan = |inputs: i64| (inputs as f64).powf(-0.5);
@@ -107,7 +97,7 @@ fn rms(tensor: &Tensor) -> f64 {
 
 #[test]
 fn layer_in_bf16_is_that_of_f32_but_for_rounding() {
-    let Some(device) = gpu("layer_in_bf16_is_that_of_f32_but_for_rounding") else { return };
+    let Some((device, _alone)) = gpu("layer_in_bf16_is_that_of_f32_but_for_rounding") else { return };
     for sizes in SIZES {
         let expected = evaluate(sizes, Device::Cpu, Kind::Float, MambaKeeps::ScanOutput, false);
         for (keeps, again) in
@@ -125,7 +115,7 @@ fn layer_in_bf16_is_that_of_f32_but_for_rounding() {
 
 #[test]
 fn same_bits_twice_whatever_is_kept() {
-    let Some(device) = gpu("same_bits_twice_whatever_is_kept") else { return };
+    let Some((device, _alone)) = gpu("same_bits_twice_whatever_is_kept") else { return };
     let of = |keeps, again| evaluate(SIZES[0], device, Kind::BFloat16, keeps, again);
     let first = of(MambaKeeps::ScanOutput, false);
     for (keeps, again) in
@@ -138,7 +128,7 @@ fn same_bits_twice_whatever_is_kept() {
 /// One process that has the whole sequence as its strip walks it in two steps, there and back.
 #[test]
 fn strip_of_all_tokens_is_the_sequence() {
-    let Some(device) = gpu("strip_of_all_tokens_is_the_sequence") else { return };
+    let Some((device, _alone)) = gpu("strip_of_all_tokens_is_the_sequence") else { return };
     const PREFIX: u32 = 5;
     let count = TOKENS as u32 - PREFIX;
     let edge = |steps: [u32; 2]| {

@@ -1,24 +1,18 @@
 //! Samples drawn by replaying CUDA graphs against samples drawn kernel by kernel. Needs a GPU.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../../dim-torch/tests/gpu/mod.rs"]
+mod gpu;
+
 use std::ops::ControlFlow;
 
 use dim_diffusion::Denoiser;
 use dim_model::Precision;
-use dim_torch::cuda;
 use dim_trainer::Network;
 use dim_trainer::config::Config;
 use dim_trainer::sampling::{Request, sample};
+use gpu::gpu;
 use tch::{Device, Kind, Tensor, no_grad};
-
-fn gpu(test: &str) -> Option<Device> {
-    if cuda::start() {
-        return Some(Device::Cuda(0));
-    }
-    assert!(std::env::var_os("DIM_REQUIRE_CUDA").is_none(), "{test} needs a GPU");
-    eprintln!("{test}: skipped: no CUDA device");
-    None
-}
 
 fn config(preset: &str) -> Config {
     let text = format!(
@@ -68,7 +62,7 @@ fn network(config: &Config, device: Device, precision: Precision) -> Network {
 
 #[test]
 fn samples_with_and_without_graphs_are_the_same_bits() {
-    let Some(device) = gpu("samples_with_and_without_graphs_are_the_same_bits") else { return };
+    let Some((device, _alone)) = gpu("samples_with_and_without_graphs_are_the_same_bits") else { return };
     let config = config("tiny");
     for precision in [Precision::F32, Precision::Bf16] {
         let direct = network(&config, device, precision);
@@ -96,7 +90,7 @@ fn samples_with_and_without_graphs_are_the_same_bits() {
 
 #[test]
 fn weights_that_change_are_those_that_are_used() {
-    let Some(device) = gpu("weights_that_change_are_those_that_are_used") else { return };
+    let Some((device, _alone)) = gpu("weights_that_change_are_those_that_are_used") else { return };
     let config = config("tiny");
     let mut network = network(&config, device, Precision::Bf16);
     network.record_calls();

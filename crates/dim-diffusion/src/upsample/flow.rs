@@ -8,9 +8,9 @@
 //! x_0 = high + weight · enlarged(low − shrunk(high))
 //! ```
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::UpsampleOptions;
+use super::{UpsampleOptions, first_of};
 use crate::{
     Denoiser, DiffusionError, Prediction,
     schedule::{NoiseSchedule, RectifiedFlow},
@@ -57,8 +57,7 @@ impl Denoiser for FlowUpsampleGuidance<'_> {
     /// The time of the first image counts for all; reading it waits for the device, which samplers avoid by
     /// [`Denoiser::predict_at`].
     fn predict(&self, x_t: &Tensor, t: &Tensor, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {
-        let first = t.f_narrow(0, 0, 1)?.to_kind(Kind::Double).f_double_value(&[0])?;
-        self.predict_at(x_t, first, class)
+        self.predict_at(x_t, first_of(t)?, class)
     }
 
     fn predict_at(&self, x_t: &Tensor, network_time: f64, class: Option<&Tensor>) -> Result<Tensor, DiffusionError> {

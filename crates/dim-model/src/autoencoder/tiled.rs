@@ -15,9 +15,13 @@ use super::{
     attention::scores_at_once,
     layout::{Form, Layer, Layout},
     norms::{Groups, Norms, Sums},
-    tiling::{Canvas, Span, Tiling, cut},
+    tiling::{Canvas, Tiling, cut},
 };
-use crate::{ModelError, grid::grid_of, observer::Observer};
+use crate::{
+    ModelError,
+    grid::{Grid, grid_of},
+    observer::Observer,
+};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -42,10 +46,8 @@ impl Autoencoder {
         }
         let (kind, look) = (self.precision.kind(), || Observer(None));
         let h = self.decoder.coarse(&self.for_decoder(latent)?, kind, &mut look())?;
-        let fine = |h: &Tensor, norms: &Norms| self.decoder.fine(h, kind, norms, &mut look());
-        let known = in_mosaics(&h, [grid.rows, grid.columns], 1, tiling, fine)?;
-        let tile = |row: Span, column: Span| Ok(fine(&cut(&h, row, column, 1)?, &Norms::known(&known))?);
-        Canvas::new(tiling, grid.rows, grid.columns, self.config.downsampling()).fill(tile)
+        let canvas = Canvas::new(tiling, grid.rows, grid.columns, self.config.downsampling());
+        in_tiles(&h, grid, 1, (tiling, canvas), |h, norms| self.decoder.fine(h, kind, norms, &mut look()))
     }
 
     /// As [`Autoencoder::encode`], tile by tile; equal to it where one tile holds the whole image.
@@ -60,12 +62,23 @@ impl Autoencoder {
             return self.encode(image);
         }
         let (kind, look) = (self.precision.kind(), || Observer(None));
+        let canvas = Canvas::new(tiling, grid.rows, grid.columns, 1);
         let fine = |x: &Tensor, norms: &Norms| self.encoder.fine(x, kind, norms, &mut look());
-        let known = in_mosaics(image, [grid.rows, grid.columns], rate, tiling, fine)?;
-        let tile = |row: Span, column: Span| Ok(fine(&cut(image, row, column, rate)?, &Norms::known(&known))?);
-        let h = Canvas::new(tiling, grid.rows, grid.columns, 1).fill(tile)?;
+        let h = in_tiles(image, grid, rate, (tiling, canvas), fine)?;
         self.moments(&self.encoder.coarse(h, kind, &mut look())?)
     }
+}
+
+/// What `fine` makes of `x`, whose pixels are `rate` to one of the latent's, `grid`, tile by tile on the canvas.
+fn in_tiles(
+    x: &Tensor,
+    grid: Grid,
+    rate: usize,
+    (tiling, canvas): (Tiling, Canvas),
+    fine: impl Fn(&Tensor, &Norms) -> Result<Tensor, TorchError>,
+) -> Result<Tensor, ModelError> {
+    let known = in_mosaics(x, [grid.rows, grid.columns], rate, tiling, &fine)?;
+    canvas.fill(|row, column| Ok(fine(&cut(x, row, column, rate)?, &Norms::known(&known))?))
 }
 
 /// What norms find in `x`, of which a pixel of the latent is `rate` pixels.
@@ -129,12 +142,10 @@ impl AutoencoderConfig {
 
     fn tiled_bytes(&self, layers: &[Layer], tiling: Tiling, height: usize, width: usize) -> u64 {
         let rate = self.downsampling();
-        let at_once = |length: usize, tiles: usize| length.min(tiles * tiling.tile * rate) as u64;
-        let one_tile = height.max(width) <= tiling.tile * rate;
         let pixels = |layer: &Layer| {
             // The whole at the latent's resolution, a mosaic at finer ones.
-            let tiles = if layer.rate == rate && !one_tile { usize::MAX / tiling.tile / rate } else { MOSAIC };
-            at_once(height, tiles) * at_once(width, tiles) / (layer.rate as u64).pow(2)
+            let most = if layer.rate == rate { usize::MAX } else { MOSAIC * tiling.tile * rate };
+            (height.min(most) * width.min(most) / layer.rate.pow(2)) as u64
         };
         let channels = |layer: &Layer| match layer.form {
             Form::Convolution { inputs, outputs, .. } | Form::Residual { inputs, outputs } => {

@@ -95,9 +95,6 @@ impl Canvas {
         mut self,
         compute: impl Fn(Span, Span) -> Result<Tensor, ModelError>,
     ) -> Result<Tensor, ModelError> {
-        if let ([row], [column]) = (&self.rows[..], &self.columns[..]) {
-            return compute(*row, *column);
-        }
         for row in 0..self.rows.len() {
             for column in 0..self.columns.len() {
                 let tile = compute(self.rows[row], self.columns[column])?;

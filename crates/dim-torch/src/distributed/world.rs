@@ -206,6 +206,17 @@ impl World {
         self.start(Operation::AllGather, &whole, Some(&part), 0)
     }
 
+    /// Starts to tell all processes `own`, which has no gaps: `[process, …]`, to be read after the wait.
+    ///
+    /// # Errors
+    /// As [`World::all_reduce`].
+    pub fn all_told(&self, own: &Tensor) -> Result<(Tensor, Pending), TorchError> {
+        let size = [&[self.size() as i64], &own.size()[..]].concat();
+        let all = Tensor::f_empty(size, (own.kind(), own.device()))?;
+        let pending = self.all_gather(&all, own)?;
+        Ok((all, pending))
+    }
+
     /// Adds up `whole` over all processes and writes the sum's part of this rank into `part`.
     ///
     /// # Errors

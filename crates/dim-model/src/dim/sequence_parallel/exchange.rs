@@ -93,9 +93,8 @@ impl CustomFunction for WithNeighbours {
 impl WithNeighbours {
     /// Every process's pair of rows, `[process, 2, batch, column, channel]`.
     fn told(&self, pair: [Tensor; 2]) -> Result<Tensor, TorchError> {
-        let own = Tensor::f_stack(&pair, 0)?;
-        let all = Tensor::f_empty([&[size(self.strips.size)], &own.size()[..]].concat(), (own.kind(), own.device()))?;
-        self.world.all_gather(&all, &own)?.wait()?;
+        let (all, pending) = self.world.all_told(&Tensor::f_stack(&pair, 0)?)?;
+        pending.wait()?;
         Ok(all)
     }
 }
@@ -169,11 +168,10 @@ impl Strips {
         let (batch, count, values) = own.size3()?;
         let patches = |rank: usize| size(self.rows_of_image(rank).len() * self.grid.columns);
         let most = (0..self.size).map(patches).max().unwrap_or(0);
-        let options = (own.kind(), own.device());
-        let part = Tensor::f_zeros([batch, most, values], options)?;
+        let part = Tensor::f_zeros([batch, most, values], (own.kind(), own.device()))?;
         part.f_narrow(1, 0, count)?.f_copy_(&own.f_detach()?)?;
-        let all = Tensor::f_empty([size(self.size), batch, most, values], options)?;
-        world.all_gather(&all, &part)?.wait()?;
+        let (all, pending) = world.all_told(&part)?;
+        pending.wait()?;
         let part = |rank: usize| match rank == self.rank {
             true => Ok(own.shallow_clone()),
             false => all.f_get(size(rank))?.f_narrow(1, 0, patches(rank)),

@@ -73,19 +73,24 @@ fn apart(one: &Tensor, other: &Tensor) -> f64 {
     ((one - other).abs().max() / one.abs().max()).double_value(&[])
 }
 
+/// A network without what may be left out.
+fn bare(whole: &DimConfig) -> DimConfig {
+    DimConfig {
+        padding: Padding::None,
+        long_skip: Some(LongSkip::None),
+        local_convolution: false,
+        d_conv: 1,
+        ..whole.clone()
+    }
+}
+
 #[test]
 fn any_number_of_processes_predicts_what_one_does() {
     // Nine blocks turn from rows to columns and back twice; thirteen rows and eleven columns of patches divide by nothing.
     let whole = DimConfig { depth: 9, ..DimConfig::tiny() };
     let tuned = ForwardOptions { skip_tuning: Some(SkipTuning { top: 0.8, bottom: 1.1 }) };
     let wide = DimConfig { padding: Padding::Rho, long_skip: Some(LongSkip::TwoLinears), ..whole.clone() };
-    let bare = DimConfig {
-        padding: Padding::None,
-        long_skip: Some(LongSkip::None),
-        local_convolution: false,
-        d_conv: 1,
-        ..whole.clone()
-    };
+    let bare = bare(&whole);
     let by_rows = DimConfig { scan_directions: 2, d_conv: 4, ..whole.clone() };
     for (config, options, sizes) in [
         (&whole, ForwardOptions::default(), &[2, 3, 4][..]),
@@ -170,13 +175,7 @@ fn gradients(config: &DimConfig, recompute: Recompute, world: Option<&World>) ->
 fn any_number_of_processes_has_the_gradients_of_one() {
     let whole = DimConfig { depth: 9, ..DimConfig::tiny() };
     let wide = DimConfig { padding: Padding::Rho, long_skip: Some(LongSkip::TwoLinears), d_conv: 4, ..whole.clone() };
-    let bare = DimConfig {
-        padding: Padding::None,
-        long_skip: Some(LongSkip::None),
-        local_convolution: false,
-        d_conv: 1,
-        ..whole.clone()
-    };
+    let bare = bare(&whole);
     let again = Recompute { blocks: 4, scan: true };
     for (config, recompute, sizes) in [
         (&whole, Recompute::default(), &[1, 2, 3, 4][..]),

@@ -19,7 +19,7 @@ impl OfStrip {
             return Ok(None);
         }
         let of_x = in_proj.f_narrow(0, 0, in_proj.size()[0] / 2)?;
-        self.told(&product(&input.f_index_select(1, &self.strip.last)?, &of_x, None)?).map(Some)
+        self.world.all_told(&product(&input.f_index_select(1, &self.strip.last)?, &of_x, None)?).map(Some)
     }
 
     /// x of the last tokens of the strip before, `[batch, width − 1, channel]`; empty where nothing is to be seen of any.
@@ -87,7 +87,7 @@ impl OfStrip {
             Some((grad_near, _)) => grad_near.f_narrow(1, 0, count)?.f_contiguous()?,
             None => Tensor::f_zeros([batch, count, channels], (x.kind(), x.device()))?,
         };
-        let (all, pending) = self.told(&outward)?;
+        let (all, pending) = self.world.all_told(&outward)?;
         let [mut grad_weight, mut grad_bias] = whole(&grad_u, grad_x)?;
         if let Some((grad_near, [near_weight, near_bias])) = behind_edge {
             let _ = grad_x.f_index_add_(1, first, &grad_near.f_narrow(1, count, count)?)?;

@@ -62,16 +62,6 @@ pub(super) struct OfStrip {
     pub(super) world: World,
 }
 
-impl OfStrip {
-    /// Starts to tell all processes `own`, which has no gaps: `[process, …]`.
-    fn told(&self, own: &Tensor) -> Result<(Tensor, Pending), TorchError> {
-        let size = [&[self.world.size() as i64], &own.size()[..]].concat();
-        let all = Tensor::f_empty(size, (own.kind(), own.device()))?;
-        let pending = self.world.all_gather(&all, own)?;
-        Ok((all, pending))
-    }
-}
-
 impl Sequence for OfStrip {
     const NAME: &'static str = "mamba_of_strip";
     const KEPT_OF_CONVOLUTION: usize = 1;

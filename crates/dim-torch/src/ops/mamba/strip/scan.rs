@@ -25,7 +25,7 @@ impl OfStrip {
         let mut walked = Walked::unwritten(&own, selective_scan::segments(&queue, &from_zeros)?)?;
         let ends = view_mut(NAME, "states", &mut walked.ends)?;
         selective_scan::walk(&queue, &from_zeros, ends, view_mut(NAME, "deltas", &mut walked.steps)?)?;
-        let (all, pending) = self.told(&walked.forward()?)?;
+        let (all, pending) = self.world.all_told(&walked.forward()?)?;
 
         let mut y = empty(&tensors.u)?;
         let mut state = self.scan_prefix(tensors, vectors, &mut y)?;
@@ -83,7 +83,7 @@ impl OfStrip {
         let ends = view_mut(NAME, "grad_states", &mut walked.ends)?;
         let sums = view_mut(NAME, "deltas", &mut walked.steps)?;
         selective_scan::walk_back(&queue, &from_zeros, &view(NAME, "grad y", &of_own)?, ends, sums)?;
-        let (all, pending) = self.told(&walked.backward()?)?;
+        let (all, pending) = self.world.all_told(&walked.backward()?)?;
         pending.wait()?;
         let mut last: Option<Tensor> = None;
         for rank in strip.behind.iter().rev().map(|&rank| rank as i64) {
