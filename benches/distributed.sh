@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Training on one and on several GPUs of one machine: images a second, memory of the fullest card, with nothing split, with the
-# optimiser's state, or gradients and weights too, split, and with every image shared by all. DiM-H/2 on 256 px, as latents that are made up. One JSON object a line; beside it the
-# trace of one step of each, for ui.perfetto.dev.
+# optimiser's state, or gradients and weights too, split, with every image shared by all, and with the paper's batch of 768 images; and what recomputing saves
+# one card. DiM-H/2 on 256 px, as latents that are made up. One JSON object a line; beside it the trace of one step of each, for ui.perfetto.dev.
 #
 #   benches/distributed.sh OUT.jsonl [CARDS]        CARDS: 2 unless said otherwise
 #
 # Needs python3 with torch (its torchrun starts the processes) and numpy. DIM_TRAINER says how to start the program: `cargo run --release
 # -p dim-trainer --` by default, `./run dim-trainer` in a bundle. BATCH (64) is the images of a card, LINES (12) how many records of five
-# steps are measured after three to warm up, MODEL (dim_h_2) and DEVICE (auto) are for trying the script out.
+# steps are measured after three to warm up, CASES (all) names those to run, MODEL (dim_h_2) and DEVICE (auto) are for trying the script out.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 
 out=$(realpath -m "${1:?name the file for the results}")
 cards=${2:-2}
-batch=${BATCH:-64} lines=${LINES:-12} model=${MODEL:-dim_h_2} device=${DEVICE:-auto}
+cases=${CASES:-all} batch=${BATCH:-64} lines=${LINES:-12} model=${MODEL:-dim_h_2} device=${DEVICE:-auto}
 read -r -a trainer <<<"${DIM_TRAINER:-cargo run --release -p dim-trainer --}"
 warm_up=3
 
@@ -58,9 +58,13 @@ checkpoint_every_images = 100_000_000
 log_every_steps = 5
 TOML
 
+# wanted CASE: whether it is to be run.
+wanted() { [[ $cases == all || " $cases " == *" $1 "* ]]; }
+
 # measure NAME PROCESSES SETTING…: trains until enough was logged, then ends the processes without saving anything.
 measure() {
     local name=$1 processes=$2 run=$work/$1 setting launcher settings=()
+    wanted "$name" || return 0
     shift 2
     for setting in "$@"; do settings+=(--set "$setting"); done
     launcher_of "$processes"
@@ -105,9 +109,16 @@ measure split_gradients "$cards" 'train.distributed.split="gradients"'
 measure split_gradients_bf16 "$cards" 'train.distributed.split="gradients"' 'train.distributed.reduce_in="bf16"'
 measure split_parameters "$cards" 'train.distributed.split="parameters"'
 measure sequence_parallel "$cards" "train.distributed.sequence_parallel=$cards"
+measure recompute_some 1 'train.recompute_blocks=21'
+measure recompute_all 1 'train.recompute_blocks=100'
+
+# The paper's batch, in pieces: steps are few and long.
+paper=('train.batch_size=768' 'train.micro_batch_size=96' 'train.log_every_steps=1')
+warm_up=1 lines=4 measure paper_batch_one 1 "${paper[@]}"
+warm_up=1 lines=6 measure paper_batch "$cards" "${paper[@]}"
 
 # A process that is killed: torchrun starts all again, and they go on from the last checkpoint by themselves.
-if ((cards > 1)); then
+if ((cards > 1)) && wanted elastic; then
     python3 -m torch.distributed.run --standalone --nproc-per-node="$cards" --max-restarts=2 --no-python -- "${trainer[@]}" train \
         --config "$work/config.toml" --run "$work/elastic" --device "$device" --set model.preset=dim_s_2 \
         --set model.image_size=32 --set model.in_channels=4 --set model.classes=1000 \

@@ -20,9 +20,11 @@ pub mod objective;
 mod prediction;
 pub mod sampler;
 pub mod schedule;
+mod upload;
 pub mod upsample;
 pub mod verify;
 
 pub use denoiser::Denoiser;
 pub use error::DiffusionError;
 pub use prediction::Prediction;
+pub use upload::upload;

@@ -24,6 +24,8 @@ struct Functions {
     void (*capture_begin)(void* self, Pool pool, int mode);
     void (*capture_end)(void* self);
     void (*replay)(void* self);
+    /// The runtime's own, which libtorch_cuda.so brings.
+    int (*begin_stream_capture)(void* stream, int mode);
 };
 
 /// Other threads may do what they like on other streams meanwhile (cudaStreamCaptureModeThreadLocal).
@@ -42,6 +44,7 @@ Functions functions() {
     find(all.capture_begin, "_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode");
     find(all.capture_end, "_ZN2at4cuda9CUDAGraph11capture_endEv");
     find(all.replay, "_ZN2at4cuda9CUDAGraph6replayEv");
+    find(all.begin_stream_capture, "cudaStreamBeginCapture");
     return all;
 }
 
@@ -89,7 +92,22 @@ char* dim_graph_begin(Graph* graph) {
 
 /// Ends the recording.
 char* dim_graph_end(Graph* graph) {
-    return dim::guarded([&] { graph->functions.capture_end(graph->object); });
+    return dim::guarded([&] {
+        const Functions& functions = graph->functions;
+        try {
+            functions.capture_end(graph->object);
+        } catch (...) {
+            // Work that cannot be recorded ends the stream's recording but not libtorch's, which would go on to keep random
+            // numbers and memory for it. An empty recording lets libtorch come to its end, too.
+            if (functions.begin_stream_capture(cuda().getStream(graph->device).native_handle(), kThreadLocal) == 0) {
+                try {
+                    functions.capture_end(graph->object);
+                } catch (...) {
+                }
+            }
+            throw;
+        }
+    });
 }
 
 /// The stream that was current before dim_graph_new is so again.

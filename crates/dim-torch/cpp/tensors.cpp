@@ -2,6 +2,8 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <cstdint>
 
@@ -13,6 +15,22 @@ extern "C" {
 /// Makes `gradient` the .grad of `parameter`, so that backward accumulates into it in place.
 char* dim_set_gradient(const Tensor* parameter, const Tensor* gradient) {
     return dim::guarded([&] { parameter->mutable_grad() = *gradient; });
+}
+
+/// Does what autograd does after it has added a gradient to the leaf's .grad, for somebody else who has.
+char* dim_gradient_was_added(const Tensor* leaf) {
+    return dim::guarded([&] {
+        if (const auto& hook = torch::autograd::impl::post_acc_grad_hooks(*leaf)) (*hook)(*leaf);
+    });
+}
+
+/// A convolution with square filters as a product of its patches, whatever libtorch would choose.
+char* dim_conv2d_by_products(const Tensor* x, const Tensor* weight, const Tensor* bias, std::int64_t stride,
+                             std::int64_t padding, Tensor** out) {
+    return dim::guarded([&] {
+        const auto side = weight->size(-1);
+        *out = new Tensor(at::thnn_conv2d(*x, *weight, {side, side}, *bias, {stride, stride}, {padding, padding}));
+    });
 }
 
 /// Tells autograd that `tensor` was written, as libtorch's own in-place operations do: a graph that saved it then
@@ -50,11 +68,11 @@ char* dim_prefer_deterministic() {
     });
 }
 
-/// Makes f32 mean f32: cuDNN would otherwise round the inputs of convolutions to TF32, which keeps 10 bits.
-char* dim_forbid_tf32() {
+/// Whether f32 means f32: cuDNN may otherwise round the inputs of convolutions to TF32, which keeps 10 bits. Products are never rounded.
+char* dim_allow_tf32_convolutions(bool allowed) {
     return dim::guarded([&] {
         auto& context = at::globalContext();
-        context.setAllowTF32CuDNN(false);
+        context.setAllowTF32CuDNN(allowed);
         context.setAllowTF32CuBLAS(false);
     });
 }

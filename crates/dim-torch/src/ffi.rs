@@ -55,6 +55,15 @@ unsafe extern "C" {
         count: usize,
     ) -> *mut c_char;
     pub(crate) fn dim_set_gradient(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
+    pub(crate) fn dim_gradient_was_added(leaf: *const C_tensor) -> *mut c_char;
+    pub(crate) fn dim_conv2d_by_products(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        stride: i64,
+        padding: i64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(crate) fn dim_bump_version(tensor: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_set_storage_bytes(tensor: *const C_tensor, bytes: usize) -> *mut c_char;
     pub(crate) fn dim_storage_bytes(tensor: *const C_tensor, bytes: *mut i64) -> *mut c_char;
@@ -63,7 +72,7 @@ unsafe extern "C" {
     pub(crate) fn dim_choose_attention(flash: bool, cudnn: bool, memory_efficient: bool) -> *mut c_char;
     pub(crate) fn dim_peak_memory(ordinal: i32, bytes: *mut i64) -> *mut c_char;
     pub(crate) fn dim_reset_peak_memory(ordinal: i32) -> *mut c_char;
-    pub(crate) fn dim_forbid_tf32() -> *mut c_char;
+    pub(crate) fn dim_allow_tf32_convolutions(allowed: bool) -> *mut c_char;
     pub(crate) fn dim_graph_new(ordinal: i32, graph: *mut *mut c_void) -> *mut c_char;
     pub(crate) fn dim_graph_begin(graph: *mut c_void) -> *mut c_char;
     pub(crate) fn dim_graph_end(graph: *mut c_void) -> *mut c_char;

@@ -16,7 +16,7 @@ pub use derived::Derived;
 use sharded::Sharded;
 pub use sharded::{HeldUnit, ParameterUnit};
 
-use crate::{TorchError, distributed::World, ffi};
+use crate::{TorchError, distributed::World, ffi, ops::Projection};
 
 /// Each parameter starts on a multiple of this many elements, so that its rows can be loaded as whole vectors.
 const ALIGNMENT: i64 = 64;
@@ -83,6 +83,8 @@ pub struct Parameters {
 /// A parameter, and its copy in bf16 where the network computes in that.
 pub struct Weight {
     leaf: Tensor,
+    /// Its part of the flat buffer of gradients.
+    gradient: Option<Tensor>,
     bf16: Option<(Arc<Bf16Copy>, usize)>,
 }
 
@@ -90,6 +92,12 @@ impl Weight {
     /// The parameter itself, f32, which gets the gradient.
     pub fn leaf(&self) -> &Tensor {
         &self.leaf
+    }
+
+    /// The weight as operations take it, `computed` being its numbers in the kind that they compute in: they add its gradients where
+    /// [`Parameters::gradients`] sums them up, if it does.
+    pub fn projection<'a>(&'a self, computed: &'a Tensor) -> Projection<'a> {
+        Projection { weight: &self.leaf, computed, sum: self.gradient.as_ref() }
     }
 
     /// The numbers in `kind`, without gradient: from the parameters' bf16 copy if they have one, else converted here.
@@ -265,7 +273,9 @@ impl Parameters {
     pub fn weight(&self, name: &str) -> Result<Weight, TorchError> {
         let position = self.position(name)?;
         let bf16 = self.bf16.as_ref().map(|copy| (Arc::clone(copy), position));
-        Ok(Weight { leaf: self.views[position].shallow_clone(), bf16 })
+        let gradient = |flat: &Tensor| slice(flat, self.offsets()[position], &self.specs[position]);
+        let gradient = self.gradients.as_ref().map(gradient).transpose()?;
+        Ok(Weight { leaf: self.views[position].shallow_clone(), gradient, bf16 })
     }
 
     /// The flat bf16 copy, to be written by whoever writes the values.

@@ -43,7 +43,7 @@ fn values([width, channels, rank]: [i64; 3]) -> Vec<Tensor> {
 /// What `f` makes of the layer's tensors.
 fn layer<T>(leaves: &[Tensor], kind: Kind, f: impl FnOnce(&MambaInputs) -> T) -> T {
     let computed: Vec<Tensor> = leaves.iter().map(|leaf| leaf.detach().to_kind(kind)).collect();
-    let projection = |index: usize| Projection { weight: &leaves[index], computed: &computed[index] };
+    let projection = |index: usize| Projection { weight: &leaves[index], computed: &computed[index], sum: None };
     let inputs = MambaInputs {
         input: &leaves[0].to_kind(kind),
         in_proj: projection(1),

@@ -47,7 +47,7 @@ fn assert_same(found: &[Tensor], expected: &[Tensor]) {
 }
 
 fn projection(weight: &Tensor) -> Projection<'_> {
-    Projection { weight, computed: weight }
+    Projection { weight, computed: weight, sum: None }
 }
 
 #[test]

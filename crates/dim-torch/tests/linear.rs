@@ -29,8 +29,8 @@ fn evaluate(map: impl Fn(&Tensor, &Parameters) -> Tensor) -> Vec<Tensor> {
 fn with_copy(x: &Tensor, parameters: &Parameters) -> Tensor {
     let (weight, bias) = (parameters.weight("weight").unwrap(), parameters.weight("bias").unwrap());
     let computed = [&weight, &bias].map(|weight| weight.computed(Kind::BFloat16).unwrap());
-    let weight = Projection { weight: weight.leaf(), computed: &computed[0] };
-    linear(x, weight, Some(Projection { weight: bias.leaf(), computed: &computed[1] })).unwrap()
+    let weight = Projection { weight: weight.leaf(), computed: &computed[0], sum: None };
+    linear(x, weight, Some(Projection { weight: bias.leaf(), computed: &computed[1], sum: None })).unwrap()
 }
 
 #[test]

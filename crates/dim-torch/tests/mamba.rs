@@ -44,7 +44,7 @@ fn leaves() -> Vec<Tensor> {
 }
 
 fn as_one(leaves: &[Tensor], map: &TokenMap, keeps: MambaKeeps) -> Tensor {
-    let projection = |index: usize| Projection { weight: &leaves[index], computed: &leaves[index] };
+    let projection = |index: usize| Projection { weight: &leaves[index], computed: &leaves[index], sum: None };
     let inputs = MambaInputs {
         input: &leaves[0],
         in_proj: projection(1),
@@ -120,7 +120,7 @@ fn what_is_kept_changes_no_bit() {
 fn wrong_shape_is_an_error_that_names_the_argument() {
     let mut leaves = leaves();
     leaves[3] = leaf(&[CHANNELS + 1], 1.0);
-    let projection = |index: usize| Projection { weight: &leaves[index], computed: &leaves[index] };
+    let projection = |index: usize| Projection { weight: &leaves[index], computed: &leaves[index], sum: None };
     let inputs = MambaInputs {
         input: &leaves[0],
         in_proj: projection(1),

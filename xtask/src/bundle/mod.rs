@@ -72,7 +72,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments, interrupt: &Inte
 pub(crate) fn gpu_tests(workspace: &Workspace, interrupt: &Interrupt) -> anyhow::Result<Vec<Program>> {
     let [a, b, c, d] = WITHOUT_TOOLS;
     let arguments = ["test", "--release", "--no-run", "--workspace", a, b, c, d, "--test", GPU_TESTS];
-    Ok(artifacts::build(workspace, arguments, interrupt)?.programs)
+    let mut programs = artifacts::build(workspace, arguments, interrupt)?.programs;
+    // Cargo also builds the programs of packages that have such tests.
+    programs.retain(|program| program.name.starts_with(GPU_TESTS.trim_end_matches('*')));
+    Ok(programs)
 }
 
 /// Lays the tests out as a bundle of nothing else, with links in place of copies.

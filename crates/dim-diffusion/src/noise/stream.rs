@@ -10,7 +10,7 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use tch::{Device, Tensor};
 
-use crate::DiffusionError;
+use crate::{DiffusionError, upload};
 
 /// A family of random sequences, one per sample index.
 ///
@@ -55,7 +55,7 @@ impl NoiseStream {
                 row.fill_with(|| StandardNormal.sample(&mut generator));
             });
         }
-        Ok(Tensor::from_slice(&values).f_view(&size[..])?.f_to_device(device)?)
+        upload(&Tensor::f_from_slice(&values)?.f_view(&size[..])?, device)
     }
 
     /// One number of sample `index`, uniform in `[0, 1)`, a multiple of 2^-53.

@@ -17,6 +17,7 @@ use crate::{
     check::{self, TRAINING_KINDS},
     noise::NoiseStream,
     schedule::NoiseSchedule,
+    upload,
 };
 
 /// What may be chosen about the loss.
@@ -124,13 +125,13 @@ impl Objective {
         let times = schedule.training_times(&drawn);
         let noise = self.noise.normal(&images, &x_0.size()[1..], x_0.device())?.to_kind(x_0.kind());
         Ok(NoisyBatch {
-            x_t: times.noised(x_0, &noise),
-            t: self.time_told(&times.network_time).to_device(x_0.device()),
+            x_t: times.noised(x_0, &noise)?,
+            t: upload(&self.time_told(&times.network_time), x_0.device())?,
             x_0: x_0.shallow_clone(),
             noise,
             alpha: times.alpha,
             sigma: times.sigma,
-            class: class.map(|class| class.to_device(x_0.device())),
+            class: class.map(|class| upload(&class, x_0.device())).transpose()?,
         })
     }
 
@@ -178,25 +179,27 @@ impl Objective {
 pub fn denoising_loss(denoiser: &dyn Denoiser, batch: &NoisyBatch, weight: LossWeight) -> Result<Loss, DiffusionError> {
     let predicted = denoiser.predict(&batch.x_t, &batch.t, batch.class.as_ref())?;
     check::same_shape("the denoiser's prediction", &predicted, &batch.noise.size())?;
-    let error = target(denoiser.prediction(), batch) - predicted.to_kind(Kind::Float);
+    let error = target(denoiser.prediction(), batch)? - predicted.to_kind(Kind::Float);
     let mut per_sample = error.square().flatten(1, -1).mean_dim(1, false, Kind::Float);
     if weight != LossWeight::Uniform {
-        per_sample *= weights(weight, denoiser.prediction(), batch)?.to_device(per_sample.device());
+        per_sample *= upload(&weights(weight, denoiser.prediction(), batch)?, per_sample.device())?;
     }
     Ok(Loss { mean: per_sample.mean(Kind::Float), per_sample })
 }
 
 /// What the network should have told, f32.
-fn target(prediction: Prediction, batch: &NoisyBatch) -> Tensor {
+fn target(prediction: Prediction, batch: &NoisyBatch) -> Result<Tensor, DiffusionError> {
     if prediction == Prediction::Epsilon {
-        return batch.noise.to_kind(Kind::Float); // without taking the shares to the device
+        return Ok(batch.noise.to_kind(Kind::Float)); // without taking the shares to the device
     }
     let mut per_sample = vec![1; batch.x_0.dim()];
     per_sample[0] = -1;
-    let [alpha, sigma] = [&batch.alpha, &batch.sigma]
-        .map(|share| share.to_kind(Kind::Float).to_device(batch.x_0.device()).view(&per_sample[..]));
+    let share = |share: &Tensor| -> Result<Tensor, DiffusionError> {
+        Ok(upload(&share.to_kind(Kind::Float), batch.x_0.device())?.f_view(&per_sample[..])?)
+    };
+    let (alpha, sigma) = (share(&batch.alpha)?, share(&batch.sigma)?);
     let [x_0, noise] = [&batch.x_0, &batch.noise].map(|x| x.to_kind(Kind::Float));
-    prediction.target(&x_0, &noise, &alpha, &sigma)
+    Ok(prediction.target(&x_0, &noise, &alpha, &sigma))
 }
 
 /// The weight of each sample, `[batch]`, f32, on the CPU.

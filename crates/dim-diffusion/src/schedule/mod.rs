@@ -15,6 +15,8 @@ pub use vp_sde::VpSde;
 
 use tch::Tensor;
 
+use crate::{DiffusionError, upload};
+
 /// A noise schedule in continuous time.
 ///
 /// The functions given here are those of variance-preserving schedules; others replace every one that says so.
@@ -110,10 +112,15 @@ impl TrainingTimes {
     /// - `x_0`, `noise`: `[batch, …]`, of one shape, kind and device
     ///
     /// In bf16 the two shares are rounded to bf16 first, as in the DiM authors' training.
-    pub fn noised(&self, x_0: &Tensor, noise: &Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// Shapes that do not fit; no memory.
+    pub fn noised(&self, x_0: &Tensor, noise: &Tensor) -> Result<Tensor, DiffusionError> {
         let mut per_sample = vec![1; x_0.dim()];
         per_sample[0] = -1;
-        let share = |share: &Tensor| share.to_kind(x_0.kind()).to_device(x_0.device()).view(&per_sample[..]);
-        share(&self.alpha) * x_0 + share(&self.sigma) * noise
+        let share = |share: &Tensor| -> Result<Tensor, DiffusionError> {
+            Ok(upload(&share.to_kind(x_0.kind()), x_0.device())?.f_view(&per_sample[..])?)
+        };
+        Ok(share(&self.alpha)?.f_mul(x_0)?.f_add(&share(&self.sigma)?.f_mul(noise)?)?)
     }
 }

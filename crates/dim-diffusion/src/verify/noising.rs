@@ -26,7 +26,7 @@ pub(super) fn latent(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Resu
     let x_0 = reference.get("train.x0")?;
     let times = schedule.training_times_at(&reference.indices("train.n_int")?)?;
 
-    let batch = noised(&exact, &times, x_0, reference.get("train.f32.eps")?);
+    let batch = noised(&exact, &times, x_0, reference.get("train.f32.eps")?)?;
     checks.push(reference.compare("train.f32.xn", &batch.x_t)?);
     checks.push(reference.compare("train.f32.n_passed_to_net", &batch.t)?);
     let network = |x_t: &Tensor, t: &Tensor, _: Option<&Tensor>| Ok(x_t * 0.3 + t.view([-1, 1, 1, 1]) / 1000.0);
@@ -34,7 +34,7 @@ pub(super) fn latent(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Resu
     checks.push(reference.compare("train.lsimple_per_sample", &loss.per_sample)?);
 
     let bf16 = |x: &Tensor| x.to_kind(Kind::BFloat16);
-    let batch = noised(&rounding, &times, &bf16(x_0), &bf16(reference.get("train.bf16.eps")?));
+    let batch = noised(&rounding, &times, &bf16(x_0), &bf16(reference.get("train.bf16.eps")?))?;
     checks.push(reference.compare("train.bf16.xn", &batch.x_t)?);
     checks.push(reference.compare("train.bf16.n_passed_to_net", &batch.t)?);
     Ok(())
@@ -45,7 +45,7 @@ pub(super) fn vp_sde(reference: &Reference<'_>, checks: &mut Vec<Check>) -> Resu
     if reference.has("vpsde.train.x0") {
         let times = VpSde::cifar10().training_times_at(reference.get("vpsde.train.t")?);
         let x_0 = reference.get("vpsde.train.x0")?;
-        let x_t = times.noised(x_0, reference.get("vpsde.train.eps")?);
+        let x_t = times.noised(x_0, reference.get("vpsde.train.eps")?)?;
         checks.push(reference.compare("vpsde.train.xt", &x_t)?);
     }
     Ok(())
@@ -55,14 +55,19 @@ fn objective(round_time_to_bf16: bool) -> Result<Objective, DiffusionError> {
     Objective::new(ObjectiveOptions { round_time_to_bf16, ..Default::default() }, None, 0)
 }
 
-fn noised(objective: &Objective, times: &TrainingTimes, x_0: &Tensor, noise: &Tensor) -> NoisyBatch {
-    NoisyBatch {
-        x_t: times.noised(x_0, noise),
+fn noised(
+    objective: &Objective,
+    times: &TrainingTimes,
+    x_0: &Tensor,
+    noise: &Tensor,
+) -> Result<NoisyBatch, DiffusionError> {
+    Ok(NoisyBatch {
+        x_t: times.noised(x_0, noise)?,
         t: objective.time_told(&times.network_time),
         x_0: x_0.shallow_clone(),
         noise: noise.shallow_clone(),
         alpha: times.alpha.shallow_clone(),
         sigma: times.sigma.shallow_clone(),
         class: None,
-    }
+    })
 }

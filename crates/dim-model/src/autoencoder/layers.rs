@@ -1,6 +1,6 @@
 //! What both halves of an autoencoder are made of. Source: Esser et al. 2020 (arXiv 2012.09841), appendix A.
 
-use dim_torch::{Parameters, TorchError};
+use dim_torch::{Parameters, TorchError, ops::conv2d};
 use tch::{Kind, Tensor};
 
 use super::{attention::Attention, config::GROUPS, norms::Norms};
@@ -26,7 +26,7 @@ impl Convolution {
 
     fn strided(&self, x: &Tensor, stride: i64, padding: i64, kind: Kind) -> Result<Tensor, TorchError> {
         let (weight, bias) = (self.weight.to_kind(kind), self.bias.to_kind(kind));
-        Ok(x.to_kind(kind).f_conv2d(&weight, Some(&bias), [stride, stride], [padding, padding], [1, 1], 1)?)
+        conv2d(&x.to_kind(kind), &weight, &bias, stride, padding)
     }
 
     /// At half the size: a row and a column of zeros at the far ends, then every second pixel.

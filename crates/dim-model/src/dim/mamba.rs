@@ -4,8 +4,8 @@ use dim_torch::{
     Derived, Parameters, TokenMap, TorchError,
     distributed::World,
     ops::{
-        CausalConv1dInputs, MambaInputs, MambaKeeps, Projection, SelectiveScanInputs, Strip, causal_conv1d, mamba,
-        mamba_of_strip, selective_scan,
+        CausalConv1dInputs, MambaInputs, MambaKeeps, SelectiveScanInputs, Strip, causal_conv1d, mamba, mamba_of_strip,
+        selective_scan,
     },
 };
 use tch::Tensor;
@@ -84,7 +84,7 @@ impl Mamba {
         let linears = [&self.in_proj, &self.x_proj, &self.dt_proj, &self.out_proj].map(Linear::weight);
         let computed: Vec<Tensor> =
             linears.iter().map(|weight| weight.computed(input.kind())).collect::<Result<_, _>>()?;
-        let projection = |index: usize| Projection { weight: linears[index].leaf(), computed: &computed[index] };
+        let projection = |index: usize| linears[index].projection(&computed[index]);
         let inputs = MambaInputs {
             input,
             in_proj: projection(0),

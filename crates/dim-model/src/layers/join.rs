@@ -2,7 +2,7 @@
 
 use dim_torch::{
     Derived, Parameters, TorchError,
-    ops::{JoinWeights, Projection, joined_linear},
+    ops::{JoinWeights, joined_linear},
 };
 use tch::{Kind, Tensor};
 
@@ -50,17 +50,14 @@ impl Join {
         match &self.form {
             Form::One(linear) => {
                 let computed = linear.weight().computed(kind)?;
-                let weight = Projection { weight: linear.weight().leaf(), computed: &computed };
+                let weight = linear.weight().projection(&computed);
                 let weights = JoinWeights::One { weight, bias: linear.bias_leaf()? };
                 joined_linear(stream, &skip, &weights, &self.bias.get()?)
             }
             Form::Two { state, skip: of_skip } => {
                 let computed = [state.weight().computed(kind)?, of_skip.weight().computed(kind)?];
                 let weights = JoinWeights::Two {
-                    weights: [
-                        Projection { weight: state.weight().leaf(), computed: &computed[0] },
-                        Projection { weight: of_skip.weight().leaf(), computed: &computed[1] },
-                    ],
+                    weights: [state.weight().projection(&computed[0]), of_skip.weight().projection(&computed[1])],
                     biases: [state.bias_leaf()?, of_skip.bias_leaf()?],
                 };
                 joined_linear(stream, &skip, &weights, &self.bias.get()?)

@@ -1,9 +1,6 @@
 //! Linear maps in the network's compute precision.
 
-use dim_torch::{
-    Parameters, TorchError, Weight,
-    ops::{Projection, linear},
-};
+use dim_torch::{Parameters, TorchError, Weight, ops::linear};
 use tch::{Device, Kind, Tensor};
 
 /// Most inputs of a map that goes to oneDNN: it sums all of them in one go, and above this the roundings add up.
@@ -45,14 +42,14 @@ impl Linear {
         if kind != Kind::Float {
             let computed = self.weight.computed(kind)?;
             let bias_computed = self.bias.as_ref().map(|bias| bias.computed(kind)).transpose()?;
-            let bias = bias.zip(bias_computed.as_ref()).map(|(weight, computed)| Projection { weight, computed });
-            return linear(&x, Projection { weight, computed: &computed }, bias);
+            let bias = self.bias.as_ref().zip(bias_computed.as_ref()).map(|(bias, computed)| bias.projection(computed));
+            return linear(&x, self.weight.projection(&computed), bias);
         }
         match x.device() {
             Device::Cpu if weight.size()[1] <= MOST_POINTWISE_INPUTS => pointwise_convolution(&x, weight, bias),
             Device::Cuda(_) => {
-                let of = |weight| Projection { weight, computed: weight };
-                linear(&x, of(weight), bias.map(of))
+                let bias = self.bias.as_ref().map(|bias| bias.projection(bias.leaf()));
+                linear(&x, self.weight.projection(weight), bias)
             }
             _ => Ok(x.f_linear(weight, bias)?),
         }

@@ -7,7 +7,7 @@
 mod group;
 mod handshake;
 mod heartbeat;
-mod reducer;
+pub(crate) mod reducer;
 mod store;
 mod world;
 

@@ -3,7 +3,7 @@
 
 mod buckets;
 mod departures;
-mod hook;
+pub(crate) mod hook;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -5,7 +5,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{Projection, with_contiguous_channels};
+use super::{Projection, weight_gradient::WeightGradient, with_contiguous_channels};
 use crate::{
     TorchError,
     custom_function::{CustomFunction, Forward, apply},
@@ -42,19 +42,20 @@ pub fn joined_linear(
     bias: &Tensor,
 ) -> Result<Tensor, TorchError> {
     let [first, second] = [first, second].map(with_contiguous_channels);
-    let (halves, parameters): (_, Vec<&Tensor>) = match weights {
+    let (halves, gradients, parameters): (_, _, Vec<&Tensor>) = match weights {
         JoinWeights::One { weight, bias } => {
             let computed = weight.computed.detach();
             let inputs = last_size(&first);
             let halves = [computed.f_narrow(1, 0, inputs)?, computed.f_narrow(1, inputs, last_size(&second))?];
-            (halves, vec![weight.weight, bias])
+            (halves, vec![WeightGradient::of(weight)], vec![weight.weight, bias])
         }
         JoinWeights::Two { weights, biases } => {
             let halves = weights.map(|weight| weight.computed.detach());
-            (halves, vec![weights[0].weight, weights[1].weight, biases[0], biases[1]])
+            let gradients = weights.iter().map(WeightGradient::of).collect();
+            (halves, gradients, vec![weights[0].weight, weights[1].weight, biases[0], biases[1]])
         }
     };
-    let operation = Operation { weights: halves, bias: bias.detach() };
+    let operation = Operation { weights: halves, gradients, bias: bias.detach() };
     let tensors: Vec<&Tensor> = [&first, &second].into_iter().chain(parameters).collect();
     if tensors.iter().all(|tensor| !tensor.requires_grad()) {
         return operation.run(&first, &second);
@@ -72,9 +73,11 @@ fn rows(tensor: &Tensor) -> Result<Tensor, TorchError> {
     Ok(tensor.f_reshape([-1, last_size(tensor)])?)
 }
 
-/// What the node remembers besides tensors: both weights and the bias in the kind of the inputs.
+/// What the node remembers besides tensors: both weights and the bias in the kind of the inputs, and where the gradient of each
+/// parameter goes, of one weight or two.
 struct Operation {
     weights: [Tensor; 2],
+    gradients: Vec<WeightGradient>,
     bias: Tensor,
 }
 
@@ -109,23 +112,15 @@ impl CustomFunction for Operation {
             let gradient = || grad_rows.f_mm(&self.weights[index])?.f_view_as(&saved[index]);
             Ok(needs(index).then(gradient).transpose()?)
         };
-        let of_weight = |index: usize| grad_rows.f_tr()?.f_mm(&inputs[index]);
         let mut gradients = vec![of_input(0)?, of_input(1)?];
-        let parameters = &saved[2..];
-        let weights = parameters.len() / 2;
+        let weights = self.gradients.len();
         if weights == 1 {
-            let gradient = || -> Result<Tensor, TorchError> {
-                let gradient = Tensor::f_empty(parameters[0].size(), (Kind::Float, parameters[0].device()))?;
-                let split = last_size(&inputs[0]);
-                gradient.f_narrow(1, 0, split)?.f_copy_(&of_weight(0)?)?;
-                gradient.f_narrow(1, split, last_size(&inputs[1]))?.f_copy_(&of_weight(1)?)?;
-                Ok(gradient)
-            };
-            gradients.push(needs(2).then(gradient).transpose()?);
+            let gradient = || self.gradients[0].add_columns(&inputs.each_ref().map(|rows| (&grad_rows, rows)));
+            gradients.push(needs(2).then(gradient).transpose()?.flatten());
         } else {
             for index in 0..2 {
-                let gradient = || of_weight(index).map(|gradient| gradient.to_kind(Kind::Float));
-                gradients.push(needs(2 + index).then(gradient).transpose()?);
+                let gradient = || self.gradients[index].add(&grad_rows, &inputs[index]);
+                gradients.push(needs(2 + index).then(gradient).transpose()?.flatten());
             }
         }
         // Every bias is added to the same.

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{Projection, with_contiguous_channels};
+use super::{Projection, weight_gradient::WeightGradient, with_contiguous_channels};
 use crate::{
     TorchError,
     custom_function::{CustomFunction, Forward, apply},
@@ -19,7 +19,8 @@ pub fn linear(x: &Tensor, weight: Projection, bias: Option<Projection>) -> Resul
     if !weight.weight.requires_grad() && bias.is_none_or(|bias| !bias.weight.requires_grad()) {
         return product(x, weight.computed, bias_computed.as_ref());
     }
-    let operation = Operation { weight: weight.computed.detach(), bias: bias_computed };
+    let operation =
+        Operation { weight: weight.computed.detach(), gradient: WeightGradient::of(&weight), bias: bias_computed };
     let x = with_contiguous_channels(x);
     let tensors: Vec<&Tensor> = [&x, weight.weight].into_iter().chain(bias.as_ref().map(|bias| bias.weight)).collect();
     let output = apply(operation, &tensors)?.into_iter().next();
@@ -63,9 +64,10 @@ fn in_pieces(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tenso
     Ok(sum.f_reshape(size)?)
 }
 
-/// What the node remembers besides `x`: what was computed with.
+/// What the node remembers besides `x`: what was computed with, and where the weight's gradient goes.
 struct Operation {
     weight: Tensor,
+    gradient: WeightGradient,
     bias: Option<Tensor>,
 }
 
@@ -88,10 +90,9 @@ impl CustomFunction for Operation {
         let grad_rows = grad_out.f_reshape([-1, self.weight.size()[0]])?;
         let rows = saved[0].f_reshape([-1, self.weight.size()[1]])?;
         let needs = |index: usize| needs_gradient.get(index).copied().unwrap_or(false);
-        let f32 = |tensor: Tensor| tensor.to_kind(Kind::Float);
         let mut gradients = vec![
             needs(0).then(|| grad_rows.f_mm(&self.weight)?.f_view_as(&saved[0])).transpose()?,
-            needs(1).then(|| grad_rows.f_tr()?.f_mm(&rows).map(f32)).transpose()?,
+            needs(1).then(|| self.gradient.add(&grad_rows, &rows)).transpose()?.flatten(),
         ];
         if self.bias.is_some() {
             let sum = || grad_rows.f_sum_dim_intlist([0_i64].as_slice(), false, Kind::Float);

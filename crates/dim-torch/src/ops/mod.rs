@@ -1,13 +1,16 @@
 //! Differentiable operations, one a file or folder.
 
 mod causal_conv1d;
+mod conv2d;
 mod joined_linear;
 mod linear;
 mod mamba;
 mod norm_modulate;
 mod selective_scan;
+mod weight_gradient;
 
 pub use causal_conv1d::{CausalConv1dInputs, causal_conv1d};
+pub use conv2d::conv2d;
 pub use joined_linear::{JoinWeights, joined_linear};
 pub use linear::linear;
 pub use mamba::{MambaInputs, MambaKeeps, Projection, Strip, mamba, mamba_of_strip};

@@ -65,6 +65,10 @@ pub struct EvalArgs {
     /// Images that go through the network of the features at once.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub batch_size: u16,
+    /// On a GPU, round what the convolutions of the features' network read to TF32, as PyTorch and so pytorch-fid do by default: faster, and
+    /// features differ from the third digit on.
+    #[arg(long)]
+    pub tf32: bool,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use dim_eval::features::{Dinov2, EfficientNetLite, FeatureExtractor, Inception, LiteSize, Preprocessing};
+use dim_torch::cuda;
 use tch::Device;
 
 use crate::cli::{FeaturesName, PreprocessingName};
@@ -16,6 +17,8 @@ pub(crate) struct ExtractorChoice {
     /// By default where `cargo xtask setup` puts them, if it does.
     pub weights: Option<PathBuf>,
     pub preprocessing: PreprocessingName,
+    /// Whether a GPU may round what its convolutions read.
+    pub tf32: bool,
 }
 
 /// A network with its weights.
@@ -59,6 +62,9 @@ impl ExtractorChoice {
     /// As [`weights`](Self::weights), and for weights of another network.
     pub(crate) fn load(&self, device: Device) -> Result<Extractor, TrainerError> {
         let path = self.weights()?;
+        if self.tf32 && device.is_cuda() {
+            cuda::allow_tf32_convolutions()?;
+        }
         Ok(Extractor { network: self.network(&path, device)?, weights: FileIdentity::of(&path)? })
     }
 

@@ -2,6 +2,7 @@
 
 use dim_data::Image;
 use dim_data::transform::{Filter, resize};
+use dim_diffusion::upload;
 use dim_eval::features::{FeatureExtractor, Input, Seen};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -142,18 +143,10 @@ impl<'a> Measuring<'a> {
         let Some(first) = self.waiting.first() else { return Ok(()) };
         let shape = [self.waiting.len() as i64, first.height() as i64, first.width() as i64, RGB];
         let bytes: Vec<&[u8]> = self.waiting.iter().map(Image::pixels).collect();
-        let bytes = to_device(&Tensor::f_from_slice(&bytes.concat())?, self.measure.device)?.f_view(shape)?;
+        let bytes = upload(&Tensor::f_from_slice(&bytes.concat())?, self.measure.device)?.f_view(shape)?;
         let pixels = bytes.f_permute([0, 3, 1, 2])?.f_contiguous()?.f_to_kind(Kind::Float)?;
         self.prepared.push(self.measure.network.prepare(&pixels)?);
         self.waiting.clear();
         Ok(())
     }
-}
-
-/// A copy that nobody waits for: the device may still be at the batch before.
-fn to_device(tensor: &Tensor, device: Device) -> Result<Tensor, TrainerError> {
-    Ok(match device {
-        Device::Cuda(_) => tensor.f_pin_memory(device)?.f_to_device_(device, tensor.kind(), true, false)?,
-        _ => tensor.f_to_device(device)?,
-    })
 }

@@ -36,6 +36,7 @@ impl Evaluator {
             features: section.features,
             weights: section.weights.clone(),
             preprocessing: section.preprocessing,
+            tf32: false,
         };
         choice.weights()?;
         let reference = Reference::open(&section.reference, device)?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dim_data::{Loader, LoaderConfig, Order};
+use dim_diffusion::upload;
 use dim_torch::{cuda, profile};
 use tch::{Device, Tensor};
 
@@ -146,7 +147,7 @@ impl<T: Task> Session<T> {
         let shape = [batch.len(), batch.channels, batch.size, batch.size].map(|size| size as i64);
         let images = Tensor::f_from_slice(&batch.images)?.f_view(shape)?;
         let class = if self.config.unconditional() { None } else { Some(Tensor::f_from_slice(&batch.classes)?) };
-        let images = self.task.inputs(images.f_to_device(self.device())?, batch.first)?;
+        let images = self.task.inputs(upload(&images, self.device())?, batch.first)?;
         Ok(DeviceBatch { images, class, first: batch.first })
     }
 

@@ -11,7 +11,7 @@ use crate::{TorchError, ffi};
 type Action = Box<dyn Fn() -> Result<(), TorchError> + Send>;
 
 /// Does `action` after every accumulation into the leaf's gradient, on autograd's thread; an error ends the backward pass.
-pub(super) fn after_accumulation(
+pub(crate) fn after_accumulation(
     leaf: &Tensor,
     action: impl Fn() -> Result<(), TorchError> + Send + 'static,
 ) -> Result<(), TorchError> {

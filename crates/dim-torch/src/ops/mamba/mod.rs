@@ -13,9 +13,10 @@ mod kernels;
 mod sequence;
 mod strip;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::linear::product;
+use super::weight_gradient::WeightGradient;
 use super::with_contiguous_channels;
 use crate::{
     TokenMap, TorchError,
@@ -37,6 +38,9 @@ pub struct Projection<'a> {
     /// The same numbers in the kind of the activations, which the products read: the weight itself, or a copy that is not
     /// written before the backward pass is over.
     pub computed: &'a Tensor,
+    /// Where the gradients of the weight are summed up, f32 and as large as it: the operation then adds them there itself, with less
+    /// traffic than autograd needs. `None` leaves that to autograd.
+    pub sum: Option<&'a Tensor>,
 }
 
 /// The tensors of a Mamba layer with E channels, N states and a step size of rank R. What is no activation is f32.
@@ -103,6 +107,7 @@ fn run<S: Sequence>(inputs: &MambaInputs, sequence: S, keeps: MambaKeeps) -> Res
         *inputs;
     let operation = Operation {
         weights: [in_proj, x_proj, dt_proj, out_proj].map(|projection| projection.computed.detach()),
+        gradients: [in_proj, x_proj, dt_proj, out_proj].map(|projection| WeightGradient::of(&projection)),
         a: a.detach(),
         sequence,
         keeps,
@@ -124,9 +129,10 @@ fn run<S: Sequence>(inputs: &MambaInputs, sequence: S, keeps: MambaKeeps) -> Res
     output.ok_or_else(|| TorchError::Libtorch("the Mamba layer returned no output".to_owned()))
 }
 
-/// What the node remembers besides tensors: the four weights in the kind of the activations, in their order, and A.
+/// What the node remembers besides tensors: the four weights in the kind of the activations and where their gradients go, in their order, and A.
 struct Operation<S> {
     weights: [Tensor; 4],
+    gradients: [WeightGradient; 4],
     a: Tensor,
     sequence: S,
     keeps: MambaKeeps,
@@ -215,7 +221,7 @@ impl<S: Sequence> CustomFunction for Operation<S> {
         let grad_out_proj = {
             let again = || self.sequence.scan_again(&tensors, &vectors, of_scan);
             let y = y.first().map_or_else(again, |y| Ok(y.shallow_clone()))?;
-            grad_rows.f_tr()?.f_mm(&rows(&y)?)?
+            self.gradients[3].add(&grad_rows, &rows(&y)?)?
         };
         let grad_y = grad_out.f_matmul(&self.weights[3])?;
 
@@ -237,29 +243,28 @@ impl<S: Sequence> CustomFunction for Operation<S> {
         let (grad_projected, grad_delta) = (rows(&grad_projected)?, rows(&grad_delta)?);
         // Writes into the columns that belong to it.
         let _ = grad_delta.f_mm_out(&columns(&grad_projected, 0, rank)?, &self.weights[2])?;
-        let grad_dt_proj = grad_delta.f_tr()?.f_mm(&columns(&rows(projected)?, 0, rank)?)?;
+        let grad_dt_proj = self.gradients[2].add(&grad_delta, &columns(&rows(projected)?, 0, rank)?)?;
         drop(grad_delta);
         let _ = rows(&grad_u)?.f_addmm_(&grad_projected, &self.weights[1])?;
-        let grad_x_proj = grad_projected.f_tr()?.f_mm(&rows(&tensors.u)?)?;
+        let grad_x_proj = self.gradients[1].add(&grad_projected, &rows(&tensors.u)?)?;
 
         let mut grad_x = columns(&grad_xz, 0, channels)?;
         let [grad_conv_weight, grad_conv_bias] =
             self.sequence.convolve_backward(&x, &vectors, of_convolution, grad_u, &mut grad_x)?;
-        let grad_in_proj = rows(&grad_xz)?.f_tr()?.f_mm(&rows(input)?)?;
+        let grad_in_proj = self.gradients[0].add(&rows(&grad_xz)?, &rows(input)?)?;
         let grad_input = grad_xz.f_matmul(&self.weights[0])?;
 
-        let f32 = |tensor: Tensor| Some(tensor.to_kind(Kind::Float));
         Ok(vec![
             Some(grad_input),
-            f32(grad_in_proj),
+            grad_in_proj,
             Some(grad_conv_weight),
             Some(grad_conv_bias),
-            f32(grad_x_proj),
-            f32(grad_dt_proj),
+            grad_x_proj,
+            grad_dt_proj,
             Some(grad_delta_bias),
             Some(grad_a_log),
             Some(grad_d),
-            f32(grad_out_proj),
+            grad_out_proj,
         ])
     }
 }

@@ -23,6 +23,7 @@ fn choice(arguments: &EvalArgs) -> ExtractorChoice {
         features: arguments.features,
         weights: arguments.weights.clone(),
         preprocessing: arguments.preprocessing,
+        tf32: arguments.tf32,
     }
 }
 
