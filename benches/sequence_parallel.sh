@@ -7,13 +7,13 @@
 #
 # Needs python3 with torch (its torchrun starts the processes). DIM_TRAINER says how to start the program: `cargo run --release -p dim-trainer --` by
 # default, `./run dim-trainer` in a bundle. STEPS (6) is how many steps are drawn, the first of which is not counted; SIZES ("2048 4096") are the sides
-# in pixels; GRAPHS (off) is on for CUDA graphs, for which the first two steps are not counted; MODEL (dim_h_2_512) and DEVICE (auto) are for trying the script out; LIMIT (120) is how many seconds a run may take.
+# in pixels; GRAPHS (on) is off for kernels that are launched one by one, by which one step fewer is left out; MODEL (dim_h_2_512) and DEVICE (auto) are for trying the script out; LIMIT (120) is how many seconds a run may take.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 
 out=$(realpath -m "${1:?name the file for the results}")
 cards=${2:-2}
-graphs=${GRAPHS:-off} steps=${STEPS:-6} model=${MODEL:-dim_h_2_512} device=${DEVICE:-auto}
+graphs=${GRAPHS:-on} steps=${STEPS:-6} model=${MODEL:-dim_h_2_512} device=${DEVICE:-auto}
 read -r -a sizes <<<"${SIZES-2048 4096}"
 read -r -a trainer <<<"${DIM_TRAINER:-cargo run --release -p dim-trainer --}"
 

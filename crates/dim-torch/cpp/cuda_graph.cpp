@@ -97,8 +97,8 @@ char* dim_graph_end(Graph* graph) {
         try {
             functions.capture_end(graph->object);
         } catch (...) {
-            // Work that cannot be recorded ends the stream's recording but not libtorch's, which would go on to keep random
-            // numbers and memory for it. An empty recording lets libtorch come to its end, too.
+            // Work that cannot be recorded ends the stream's recording but not libtorch's, which would go on to keep
+            // random numbers and memory for it. An empty recording lets libtorch come to its end, too.
             if (functions.begin_stream_capture(cuda().getStream(graph->device).native_handle(), kThreadLocal) == 0) {
                 try {
                     functions.capture_end(graph->object);

@@ -68,7 +68,8 @@ char* dim_prefer_deterministic() {
     });
 }
 
-/// Whether f32 means f32: cuDNN may otherwise round the inputs of convolutions to TF32, which keeps 10 bits. Products are never rounded.
+/// Whether f32 means f32: cuDNN may otherwise round the inputs of convolutions to TF32, which keeps 10 bits. Products
+/// are never rounded.
 char* dim_allow_tf32_convolutions(bool allowed) {
     return dim::guarded([&] {
         auto& context = at::globalContext();

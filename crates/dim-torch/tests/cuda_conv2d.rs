@@ -24,7 +24,8 @@ fn results_and_gradients_are_those_of_f64_but_for_rounding() {
             let leaf = |value: &Tensor| value.to_device(device).to_kind(kind).detach().set_requires_grad(true);
             let leaves = values.each_ref().map(leaf);
             let out = conv2d(&leaves[0], &leaves[1], &leaves[2], stride, padding).unwrap();
-            let weights = Tensor::arange(out.numel() as i64, (Kind::Double, Device::Cpu)).sin().view_as(&out);
+            // Of one sign: sums that cancel would lose digits in any order.
+            let weights = Tensor::arange(out.numel() as i64, (Kind::Double, Device::Cpu)).sin().view_as(&out) + 1.5;
             (&out * weights.to_device(device).to_kind(kind)).sum(kind).backward();
             let all = std::iter::once(out.detach()).chain(leaves.iter().map(Tensor::grad));
             all.map(|tensor| tensor.to_device(Device::Cpu).to_kind(Kind::Double)).collect()
@@ -33,8 +34,8 @@ fn results_and_gradients_are_those_of_f64_but_for_rounding() {
         for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
             let largest = expected.abs().max().double_value(&[]);
             let error = (found - expected).abs().max().double_value(&[]) / largest;
-            // Sums of up to 576 terms, a few roundings of 6e-8 each where they are added by products.
-            assert!(error < 1e-6, "{channels} channels, tensor {index}: {error}");
+            // Sums of up to 576 terms in f32, of which a CPU's lose 8e-7 at most.
+            assert!(error < 3e-6, "{channels} channels, tensor {index}: {error}");
         }
     }
 }

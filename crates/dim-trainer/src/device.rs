@@ -51,10 +51,10 @@ impl fmt::Display for DeviceChoice {
 /// Whether samples are drawn by replaying CUDA graphs of the network's calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum CudaGraphs {
-    /// On a GPU, unless several processes draw an image together.
+    /// On a GPU.
     #[default]
     Auto,
-    /// On a GPU, in any case.
+    /// On a GPU, without which this is an error.
     On,
     /// No: the host launches every kernel.
     Off,
@@ -116,17 +116,16 @@ impl Compute {
         }
     }
 
-    /// Whether samples are drawn with CUDA graphs; `together` says whether several processes draw each image together.
+    /// Whether samples are drawn with CUDA graphs.
     ///
     /// # Errors
     /// [`TrainerError::Usage`] if they are asked for on a CPU.
-    pub(crate) fn cuda_graphs(&self, choice: CudaGraphs, together: bool) -> Result<bool, TrainerError> {
+    pub(crate) fn cuda_graphs(&self, choice: CudaGraphs) -> Result<bool, TrainerError> {
         match choice {
             CudaGraphs::On if !self.device.is_cuda() => {
                 Err(TrainerError::Usage(format!("--cuda-graphs on needs a GPU, got {}", name_of(self.device))))
             }
-            CudaGraphs::On => Ok(true),
-            CudaGraphs::Auto => Ok(self.device.is_cuda() && !together),
+            CudaGraphs::On | CudaGraphs::Auto => Ok(self.device.is_cuda()),
             CudaGraphs::Off => Ok(false),
         }
     }
@@ -202,17 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn graphs_are_for_gpus_and_for_a_process_that_draws_by_itself_unless_asked_for() {
-        let of = |device, choice, together| Compute { device, threads: 1 }.cuda_graphs(choice, together).ok();
-        let (cpu, gpu) = (Device::Cpu, Device::Cuda(0));
-        for together in [false, true] {
-            assert_eq!(of(gpu, CudaGraphs::Auto, together), Some(!together));
-            assert_eq!(
-                [CudaGraphs::On, CudaGraphs::Off].map(|choice| of(gpu, choice, together)),
-                [Some(true), Some(false)]
-            );
-            assert_eq!([CudaGraphs::Auto, CudaGraphs::Off].map(|choice| of(cpu, choice, together)), [Some(false); 2]);
-            assert_eq!(of(cpu, CudaGraphs::On, together), None);
-        }
+    fn graphs_are_for_gpus() {
+        let of = |device| {
+            [CudaGraphs::Auto, CudaGraphs::On, CudaGraphs::Off]
+                .map(|choice| Compute { device, threads: 1 }.cuda_graphs(choice).ok())
+        };
+        assert_eq!(of(Device::Cuda(0)), [Some(true), Some(true), Some(false)]);
+        assert_eq!(of(Device::Cpu), [Some(false), None, Some(false)]);
     }
 }

@@ -42,7 +42,7 @@ fn profile_of_a_step_has_no_waits() {
         network.parameters().zero_gradients();
         let images = upload(&pixels, device).unwrap();
         objective.loss(&network, &*schedule, &images, Some(&class), first).unwrap().mean.backward();
-        optimizer.step(network.parameters(), 1e-3).unwrap();
+        let _ = optimizer.step(network.parameters(), 1e-3).unwrap();
     };
     // What is chosen and cached once may wait.
     (0..3).for_each(|index| step(index * BATCH as u64));

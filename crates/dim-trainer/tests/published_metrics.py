@@ -4,7 +4,7 @@
 
 With --speed: only how many images of IMAGES a second pytorch-fid turns into statistics. With --make: first writes N images of waves and
 noise, 256 x 256, to each folder. Needs
-    pip install torch==2.11.0 torchvision==0.26.0 scipy scikit-learn
+    pip install torch==2.11.0 torchvision==0.26.0 'scipy<1.18' scikit-learn
     pip install --no-deps pytorch-fid==0.3.0 torch-fidelity==0.4.0 prdc==0.2
 """
 

@@ -114,14 +114,11 @@ impl CustomFunction for Operation {
         };
         let mut gradients = vec![of_input(0)?, of_input(1)?];
         let weights = self.gradients.len();
-        if weights == 1 {
-            let gradient = || self.gradients[0].add_columns(&inputs.each_ref().map(|rows| (&grad_rows, rows)));
-            gradients.push(needs(2).then(gradient).transpose()?.flatten());
-        } else {
-            for index in 0..2 {
-                let gradient = || self.gradients[index].add(&grad_rows, &inputs[index]);
-                gradients.push(needs(2 + index).then(gradient).transpose()?.flatten());
-            }
+        let products = inputs.each_ref().map(|rows| (&grad_rows, rows));
+        for (index, gradient) in self.gradients.iter().enumerate() {
+            // One weight has columns for both inputs, of two each has its own.
+            let own = if weights == 1 { &products[..] } else { &products[index..=index] };
+            gradients.push(needs(2 + index).then(|| gradient.add_columns(own)).transpose()?.flatten());
         }
         // Every bias is added to the same.
         let of_bias = (0..weights).any(|index| needs(2 + weights + index));

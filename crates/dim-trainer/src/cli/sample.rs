@@ -73,7 +73,7 @@ pub struct SampleArgs {
     #[arg(long)]
     pub sequence_parallel: bool,
     /// On a GPU, record the network's work for a batch of each shape as a CUDA graph and replay it: the host has less to do, the images are the
-    /// same. By default where a process draws by itself.
+    /// same.
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = CudaGraphs::Auto)]
     pub cuda_graphs: CudaGraphs,
     /// With --json, also say how long each step took, for which the device is waited for.

@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &EvalArgs) -> Result<u8, TrainerError> {
     let (threads, distributed) = train.map(|train| (train.threads, train.distributed.clone())).unwrap_or_default();
     let together = Together::start("eval", arguments, (arguments.compute, threads), &distributed)?;
     let compute = together.compute;
-    let cuda_graphs = compute.cuda_graphs(arguments.samples.cuda_graphs, false)?;
+    let cuda_graphs = compute.cuda_graphs(arguments.samples.cuda_graphs)?;
     if together.leads() {
         files::create_folder(out)?;
         files::remove_leftovers(out)?;

@@ -59,8 +59,7 @@ pub(super) fn run(arguments: SampleArgs) -> Result<u8, TrainerError> {
         wanted.check_writable()?;
     }
     let compute = together.compute;
-    let cuda_graphs =
-        compute.cuda_graphs(arguments.cuda_graphs, arguments.sequence_parallel && together.world.is_some())?;
+    let cuda_graphs = compute.cuda_graphs(arguments.cuda_graphs)?;
     let precision = compute.precision(subject.config.train.precision)?;
     // What is wrong with files is told at once, before the samples are drawn, which may take long.
     let first_stage = decoder.map(|(path, section)| FirstStage::load(path, section, compute.device, precision));
