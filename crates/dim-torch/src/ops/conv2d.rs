@@ -10,8 +10,8 @@ const MOST_PATCH_BYTES: i64 = 64 << 20;
 /// `[batch, channel, row, column]` → `[batch, output, row, column]`, by `weight`, `[output, channel, row, column]`, with square filters, and
 /// `bias`, `[output]`, all of one kind.
 ///
-/// cuDNN's convolutions of f32 add all terms one after another, and lose two to four times as much as cuBLAS's products do (on an H200, in units of a
-/// result of size 1: 4.0e-7 against 1.5e-7 for 64 channels and 3 × 3 filters, 1.2e-6 against 4.2e-7 for 512). So f32 goes through products there, at about the
+/// In f32 cuDNN's convolutions lose two to four times as much as cuBLAS's products of the patches do (on an H200, root mean square, results being of
+/// size 1: 4.0e-7 against 1.5e-7 for 64 channels and 3 × 3 filters, 1.2e-6 against 4.2e-7 for 512). So f32 goes through products there, at about the
 /// same speed, while the patches are small enough to be laid out as a matrix.
 ///
 /// # Errors

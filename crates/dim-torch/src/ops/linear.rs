@@ -10,6 +10,8 @@ use crate::{
 
 /// `x · weightᵀ + bias`, `[…, inputs]` → `[…, outputs]`, in the kind of `x`, which is that of the computed weights.
 ///
+/// Where [`Projection::sum`] of the weight says so, its gradients are added there; those of the bias are autograd's in any case.
+///
 /// The chain of a conversion and a product would convert every weight in every pass, and keep the copy until backward.
 ///
 /// # Errors
