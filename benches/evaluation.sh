@@ -34,8 +34,10 @@ echo "== pytorch-fid, images a second, three times"
 for _ in 1 2 3; do published_of many --speed; done
 echo "== dim-trainer, images a second (in images_per_s), three times"
 for _ in 1 2 3; do ours_of many --save-statistics statistics.safetensors; done
-echo "== dim-trainer in TF32, as pytorch-fid is on a GPU"
-for _ in 1 2 3; do ours_of many --save-statistics statistics.safetensors --tf32; done
+if [[ $device == cuda* ]]; then
+    echo "== dim-trainer in TF32, as pytorch-fid is on a GPU"
+    for _ in 1 2 3; do ours_of many --save-statistics statistics.safetensors --tf32; done
+fi
 echo "== the packages' metrics"
 published
 metrics=(--reference reference --metrics fd,sfid,is,kid,pr,dc --score-parts 1 --kid-subsets 1 --kid-subset-size "$images")

@@ -292,6 +292,13 @@ char* dim_after_accumulation(const Tensor* leaf, void* state, Hook::Call call, H
     return dim::guarded([&] { torch::autograd::impl::set_post_acc_grad_hooks(*leaf, std::move(hook)); });
 }
 
+/// Does what autograd does after it has added a gradient to the leaf's .grad, for somebody else who has.
+char* dim_gradient_was_added(const Tensor* leaf) {
+    return dim::guarded([&] {
+        if (const auto& hook = torch::autograd::impl::post_acc_grad_hooks(*leaf)) (*hook)(*leaf);
+    });
+}
+
 /// Takes a leaf's .grad away from it; nullptr if it has none.
 char* dim_take_gradient(const Tensor* leaf, Tensor** gradient) {
     return dim::guarded([&] {

@@ -2,8 +2,6 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
-#include <torch/csrc/autograd/function_hook.h>
-#include <torch/csrc/autograd/variable.h>
 
 #include <cstdint>
 
@@ -15,13 +13,6 @@ extern "C" {
 /// Makes `gradient` the .grad of `parameter`, so that backward accumulates into it in place.
 char* dim_set_gradient(const Tensor* parameter, const Tensor* gradient) {
     return dim::guarded([&] { parameter->mutable_grad() = *gradient; });
-}
-
-/// Does what autograd does after it has added a gradient to the leaf's .grad, for somebody else who has.
-char* dim_gradient_was_added(const Tensor* leaf) {
-    return dim::guarded([&] {
-        if (const auto& hook = torch::autograd::impl::post_acc_grad_hooks(*leaf)) (*hook)(*leaf);
-    });
 }
 
 /// A convolution with square filters as a product of its patches, whatever libtorch would choose.

@@ -55,7 +55,6 @@ unsafe extern "C" {
         count: usize,
     ) -> *mut c_char;
     pub(crate) fn dim_set_gradient(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
-    pub(crate) fn dim_gradient_was_added(leaf: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_conv2d_by_products(
         x: *const C_tensor,
         weight: *const C_tensor,
@@ -149,6 +148,7 @@ unsafe extern "C" {
         call: unsafe extern "C" fn(state: *mut c_void, leaf: *const C_tensor) -> *mut c_char,
         drop: unsafe extern "C" fn(state: *mut c_void),
     ) -> *mut c_char;
+    pub(crate) fn dim_gradient_was_added(leaf: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_take_gradient(leaf: *const C_tensor, gradient: *mut *mut C_tensor) -> *mut c_char;
     pub(crate) fn dim_set_cuda_device(ordinal: i32) -> *mut c_char;
     fn malloc(size: usize) -> *mut c_void;

@@ -16,6 +16,7 @@ pub mod distributed;
 mod error;
 mod ffi;
 pub mod host_memory;
+mod leaf_gradient;
 pub mod ops;
 mod optimizer;
 mod parameters;

@@ -273,9 +273,9 @@ impl Parameters {
     pub fn weight(&self, name: &str) -> Result<Weight, TorchError> {
         let position = self.position(name)?;
         let bf16 = self.bf16.as_ref().map(|copy| (Arc::clone(copy), position));
-        let gradient = |flat: &Tensor| slice(flat, self.offsets()[position], &self.specs[position]);
-        let gradient = self.gradients.as_ref().map(gradient).transpose()?;
-        Ok(Weight { leaf: self.views[position].shallow_clone(), gradient, bf16 })
+        let leaf = self.views[position].shallow_clone();
+        let gradient = self.gradients.is_some().then(|| leaf.grad());
+        Ok(Weight { leaf, gradient, bf16 })
     }
 
     /// The flat bf16 copy, to be written by whoever writes the values.

@@ -7,7 +7,7 @@
 mod group;
 mod handshake;
 mod heartbeat;
-pub(crate) mod reducer;
+mod reducer;
 mod store;
 mod world;
 

@@ -3,7 +3,6 @@
 
 mod buckets;
 mod departures;
-pub(crate) mod hook;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +12,7 @@ use tch::{Kind, Tensor, no_grad};
 use self::buckets::{Bucket, Plan};
 use self::departures::Departures;
 use super::{Pending, World};
-use crate::{Parameters, TorchError};
+use crate::{Parameters, TorchError, leaf_gradient};
 
 /// Of split gradients, buckets that may be under way at once: their memory is what is saved elsewhere.
 const UNDER_WAY: usize = 2;
@@ -126,7 +125,7 @@ impl Reducer {
         let shared = Arc::new(Mutex::new(state));
         for (index, (_, leaf)) in parameters.iter().enumerate() {
             let shared = Arc::downgrade(&shared);
-            hook::after_accumulation(leaf, move || {
+            leaf_gradient::after_accumulation(leaf, move || {
                 let Some(shared) = shared.upgrade() else { return Ok(()) };
                 let mut state = lock(&shared);
                 state.arrived(index).map_err(|error| {
@@ -233,7 +232,7 @@ impl State {
 
     /// Moves a leaf's gradient into its buckets.
     fn stage(&mut self, index: usize) -> Result<(), TorchError> {
-        let Some(gradient) = hook::take_gradient(&self.leaves[index])? else { return Ok(()) };
+        let Some(gradient) = leaf_gradient::take_gradient(&self.leaves[index])? else { return Ok(()) };
         let gradient = gradient.f_reshape([-1])?;
         for piece in &self.plan.members[index] {
             let staged = &mut self.staged[piece.bucket];

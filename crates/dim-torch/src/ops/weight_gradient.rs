@@ -6,7 +6,7 @@
 use tch::{Kind, Tensor};
 
 use super::Projection;
-use crate::{TorchError, ffi};
+use crate::{TorchError, leaf_gradient};
 
 /// What a node remembers of a weight for its gradient.
 pub(super) struct WeightGradient {
@@ -39,8 +39,7 @@ impl WeightGradient {
                     add_product(&sum.f_narrow(1, first, inputs(index))?, &grad_rows.f_tr()?, rows)?;
                     first += inputs(index);
                 }
-                // SAFETY: the handle is alive.
-                ffi::check(unsafe { ffi::dim_gradient_was_added(leaf.as_ptr()) })?;
+                leaf_gradient::was_added(leaf)?;
                 Ok(None)
             }
             None => match products {
@@ -86,7 +85,6 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::distributed::reducer::hook;
     use crate::{ParameterSpec, Parameters};
 
     /// Of one product and of two side by side: what autograd is to add, and what is added to the parameters' own sum.
@@ -119,7 +117,7 @@ mod tests {
                     counter.fetch_add(1, Ordering::Relaxed);
                     Ok(())
                 };
-                hook::after_accumulation(weight.leaf(), count).unwrap();
+                leaf_gradient::after_accumulation(weight.leaf(), count).unwrap();
                 for times in 1..=2 {
                     assert!(WeightGradient::of(&projection).add_columns(&products).unwrap().is_none());
                     assert_eq!(told.load(Ordering::Relaxed), times, "whoever waits for the gradient is told");

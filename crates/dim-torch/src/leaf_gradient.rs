@@ -1,4 +1,4 @@
-//! What happens when a leaf has got a gradient.
+//! The gradient of a leaf, for those who add to it or take it away beside autograd.
 
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,8 +20,14 @@ pub(crate) fn after_accumulation(
     ffi::check(unsafe { ffi::dim_after_accumulation(leaf.as_ptr(), state.cast(), act, forget) })
 }
 
+/// Says that a gradient was added to the leaf's by somebody else than autograd: does what was left for [`after_accumulation`].
+pub(crate) fn was_added(leaf: &Tensor) -> Result<(), TorchError> {
+    // SAFETY: the leaf is alive.
+    ffi::check(unsafe { ffi::dim_gradient_was_added(leaf.as_ptr()) })
+}
+
 /// Takes a leaf's gradient away from it, if it has one.
-pub(super) fn take_gradient(leaf: &Tensor) -> Result<Option<Tensor>, TorchError> {
+pub(crate) fn take_gradient(leaf: &Tensor) -> Result<Option<Tensor>, TorchError> {
     let mut gradient = std::ptr::null_mut();
     // SAFETY: the leaf is alive. The callee writes a handle that the caller owns, or null, or returns a message.
     ffi::check(unsafe { ffi::dim_take_gradient(leaf.as_ptr(), &raw mut gradient) })?;
