@@ -29,5 +29,5 @@ pub use dim_kernels::TokenMap;
 pub use error::TorchError;
 pub use optimizer::{AdamW, AdamWConfig};
 pub use parameters::{Derived, HeldUnit, ParameterSpec, ParameterUnit, Parameters, Weight};
-pub use profile::{Event, profile};
+pub use profile::{Event, Profiler, profile};
 pub use recorded_calls::RecordedCalls;

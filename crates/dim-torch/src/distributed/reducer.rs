@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
-use self::buckets::{Bucket, Plan};
+use self::buckets::{Bucket, Plan, layer_starts};
 use self::departures::Departures;
 use super::{Pending, World};
 use crate::{Parameters, TorchError, leaf_gradient};
@@ -43,7 +43,11 @@ pub struct ReducerOptions {
 /// Adds up the gradients of all processes.
 ///
 /// The first backward pass teaches how often each parameter gets a gradient, and when each bucket has its last; from the second on the
-/// buckets leave in that order, the same everywhere, each as soon as it is complete.
+/// buckets leave in that order, the same everywhere, each with the first gradient after it is complete.
+///
+/// Not at once, for what is computed beside a journey is slowed by it, and unequally. Products occupy a GPU to the last multiprocessor and take half as
+/// long again if some are gone; norms wait for the memory that NCCL uses, too. A layer's first gradient is that of its last product, and what follows is its scan,
+/// which is long, needs little memory and runs in many waves. Buckets that hold whole layers are complete when a layer is; so they travel beside the next one's scan.
 pub struct Reducer {
     shared: Arc<Mutex<State>>,
     split: Split,
@@ -104,7 +108,9 @@ impl Reducer {
         };
         let sizes: Vec<i64> = parameters.specs().iter().map(crate::ParameterSpec::elements).collect();
         let bucket = (options.bucket_bytes / size_of::<f32>()).max(1) as i64;
-        let plan = Plan::new(&parameters.offsets(), &sizes, length, parts, bucket);
+        let offsets = parameters.offsets();
+        let layers = layer_starts(parameters.specs().iter().map(|spec| spec.name.as_str()), &offsets);
+        let plan = Plan::new((&offsets, &sizes), &layers, length, parts, bucket);
         let (buckets, leaves) = (plan.buckets.len(), parameters.iter().map(|(_, leaf)| leaf.shallow_clone()));
         let state = State {
             world: world.clone(),
@@ -208,6 +214,11 @@ impl State {
         if !self.sends() {
             return Ok(());
         }
+        if self.expected.is_some() {
+            while let Some(bucket) = self.departures.next().filter(|&bucket| self.lacking[bucket] == 0) {
+                self.depart(bucket)?;
+            }
+        }
         if self.plan.members[index].iter().any(|piece| self.departures.has_left(piece.bucket)) {
             return Err(TorchError::Libtorch(format!(
                 "gradient {} of parameter {index} came after its bucket had left; expected {:?}, as in the first backward pass",
@@ -222,9 +233,6 @@ impl State {
         if complete {
             for piece in &self.plan.members[index] {
                 self.lacking[piece.bucket] -= 1;
-            }
-            while let Some(bucket) = self.departures.next().filter(|&bucket| self.lacking[bucket] == 0) {
-                self.depart(bucket)?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! `train` and `train-autoencoder`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,9 +32,12 @@ pub struct TrainArgs {
     /// End the run after this time even if images are left; --resume goes on with them.
     #[arg(long, value_name = "MINUTES", value_parser = minutes)]
     pub time_limit: Option<Duration>,
-    /// Record where the time of the tenth step goes, for Chrome's trace viewer, and say how much of the communication is hidden.
+    /// Record where the time of some steps goes, for Chrome's trace viewer, and say how much of it the GPU is idle and how much of the communication is hidden.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// With --trace: which steps, counted from 1 in this session, with what lies between them. In the first ones much is chosen and cached.
+    #[arg(long, value_name = "FIRST-LAST", value_parser = steps, default_value = "10-10", requires = "trace")]
+    pub trace_steps: RangeInclusive<u64>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub compute: ComputeArgs,
@@ -57,6 +61,14 @@ fn minutes(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|limit| !limit.is_zero()).ok_or_else(wrong)
 }
 
+/// Steps as the command line gives them, such as 30-36.
+fn steps(text: &str) -> Result<RangeInclusive<u64>, String> {
+    let range = text.split_once('-').and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
+    range.filter(|range| *range.start() > 0 && !range.is_empty()).ok_or_else(|| {
+        format!("expected two numbers of steps, the first at least 1 and the last no less than it, such as 30-36, got `{text}`")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -77,5 +89,14 @@ mod tests {
         assert_eq!(parse(&["--resume=older"]), Some(Which::Older));
         assert_eq!(parse(&["--resume=if-any"]), Some(Which::IfAny));
         assert_eq!(parse(&["--config", "c"]), None);
+    }
+
+    #[test]
+    fn steps_are_a_range_that_is_not_empty() {
+        assert_eq!(steps("30-36"), Ok(30..=36));
+        assert_eq!(steps("1-1"), Ok(1..=1));
+        for wrong in ["0-3", "4-3", "7", "a-b", "-1-2", ""] {
+            assert!(steps(wrong).unwrap_err().contains(&format!("got `{wrong}`")), "{wrong}");
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::provenance::Drawing;
 use crate::run_folder::RunFolder;
 use crate::train::checkpoint::{self, DataSummary};
 use crate::train::sessions::{self, Begun, EndReason, Ended, SessionLine};
-use crate::train::{Here, Outcome, Session, Start, Task, TrainState, resume, train};
+use crate::train::{Here, Outcome, Session, Start, Task, Trace, TrainState, resume, train};
 
 /// Trains what `open` makes of the configuration, on a device in a precision. `command` is what resumes it.
 pub(super) fn run<T: Task>(
@@ -103,9 +103,11 @@ pub(super) fn run<T: Task>(
     if let Some(begun) = begun {
         sessions::append(&run.sessions(), &SessionLine::Begun(Box::new(begun)))?;
     }
-    session.trace = arguments.trace.clone().filter(|_| leads);
+    let trace = |path| Trace::new(path, arguments.trace_steps.clone());
+    session.trace = arguments.trace.clone().filter(|_| leads).map(trace);
     session.deadline = arguments.time_limit.and_then(|limit| Instant::now().checked_add(limit));
     let outcome = train(&mut session)?;
+    session.end_trace()?;
     together.leave()?;
     if leads {
         let images_seen = session.state.images_seen;

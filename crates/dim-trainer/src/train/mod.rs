@@ -35,3 +35,4 @@ pub use session::{DeviceBatch, RequestedEnd, Session, Start};
 pub use state::{TrainState, learning_rate};
 pub use task::Task;
 pub use team::{GradientSum, Team};
+pub use trace::Trace;

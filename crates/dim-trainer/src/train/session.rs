@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use dim_data::{Loader, LoaderConfig, Order};
 use dim_diffusion::upload;
-use dim_torch::{cuda, profile};
+use dim_torch::cuda;
 use tch::{Device, Tensor};
 
 use super::checkpoint::{self, DataSummary};
@@ -18,7 +18,7 @@ use super::stop::StopRequest;
 use super::task::Task;
 use super::team::Team;
 use super::tensorboard::EventFile;
-use super::trace::{self, Overlap};
+use super::trace::Trace;
 use super::window::{Position, Window};
 use crate::config::RunConfig;
 use crate::ema;
@@ -50,8 +50,8 @@ pub struct Session<T: Task> {
     pub stop: StopRequest,
     /// When the session ends even if images are left.
     pub deadline: Option<Instant>,
-    /// Where the trace of one step goes, if one is wanted.
-    pub trace: Option<PathBuf>,
+    /// The trace of some steps, if one is wanted.
+    pub trace: Option<Trace>,
     /// Steps of this session.
     steps: u64,
     run: RunFolder,
@@ -61,9 +61,6 @@ pub struct Session<T: Task> {
     logs: Option<(JsonLog, EventFile)>,
     display: Display,
 }
-
-/// The step of a session that is traced: everything has been chosen and cached by then.
-const TRACED_STEP: u64 = 10;
 
 /// Whether training is to end now: the same for all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,27 +155,29 @@ impl<T: Task> Session<T> {
     /// Out of memory, mostly; [`TrainerError::Torch`] if another process is lost.
     pub fn step(&mut self, batch: &DeviceBatch, lr: f64) -> Result<(Tensor, Tensor), TrainerError> {
         self.steps += 1;
-        let traced = self.trace.take_if(|_| self.steps == TRACED_STEP);
-        let (state, task, images) = (&mut self.state, &self.task, self.config.train().batch_size);
-        let device = T::parameters(&state.network).device();
-        let mut step = || {
-            let sum = state.gradient_sum(images)?;
-            let loss = task.gradients(&state.network, batch, &sum)?;
-            let grad_norm = state.step(lr)?;
-            state.update_averages()?;
-            Ok((loss, grad_norm))
-        };
-        let Some(path) = traced else { return step() };
-        let (result, events) = profile(|| {
-            let result = step();
-            if let Device::Cuda(ordinal) = device {
-                tch::Cuda::synchronize(ordinal as i64);
-            }
-            result
-        })?;
-        trace::write(&path, &events)?;
-        self.display.note(&format!("step {}: {}; {}", self.steps, Overlap::of(&events).describe(), path.display()));
-        Ok(result)
+        if let Some(trace) = &mut self.trace {
+            trace.begin(self.steps)?;
+        }
+        let (state, images) = (&mut self.state, self.config.train().batch_size);
+        let sum = state.gradient_sum(images)?;
+        let loss = self.task.gradients(&state.network, batch, &sum)?;
+        let grad_norm = state.step(lr)?;
+        state.update_averages()?;
+        if self.trace.as_ref().is_some_and(|trace| trace.is_complete(self.steps)) {
+            self.end_trace()?;
+        }
+        Ok((loss, grad_norm))
+    }
+
+    /// Writes the trace that was begun, and says so; also that a wanted one was not.
+    ///
+    /// # Errors
+    /// [`TrainerError::Write`], [`TrainerError::Torch`].
+    pub fn end_trace(&mut self) -> Result<(), TrainerError> {
+        if let Some(trace) = self.trace.take() {
+            self.display.note(&trace.end(self.steps, self.device())?);
+        }
+        Ok(())
     }
 
     /// Whether somebody asked to stop, or the time is up; processes of a team agree on it, and wait for each other.

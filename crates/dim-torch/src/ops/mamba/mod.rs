@@ -218,12 +218,13 @@ impl<S: Sequence> CustomFunction for Operation<S> {
         let u = self.sequence.convolve_again(&x, &vectors, of_convolution)?;
         let tensors = self.scan_inputs(xz, u, projected)?;
         let grad_rows = rows(&grad_out)?;
+        let grad_y = grad_out.f_matmul(&self.weights[3])?;
+        // Last before the scan: with it gradients of other layers may leave for other processes, and the scan suffers least from that.
         let grad_out_proj = {
             let again = || self.sequence.scan_again(&tensors, &vectors, of_scan);
             let y = y.first().map_or_else(again, |y| Ok(y.shallow_clone()))?;
             self.gradients[3].add(&grad_rows, &rows(&y)?)?
         };
-        let grad_y = grad_out.f_matmul(&self.weights[3])?;
 
         // The gradients of both halves, and of the three parts, stand side by side, as what they are gradients of.
         let (grad_xz, grad_projected) = (empty(xz)?, empty(projected)?);
