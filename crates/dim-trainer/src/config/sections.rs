@@ -145,7 +145,7 @@ pub struct Distributed {
     pub sequence_parallel: usize,
     /// In what gradients travel.
     pub reduce_in: ReduceIn,
-    /// Gradients travel in pieces of so many megabytes (of f32), each as soon as it is complete.
+    /// Gradients travel in pieces of so many megabytes (of f32) at most, of whole layers where these fit: each with the first gradient after it is complete.
     pub bucket_mb: f64,
     /// How long to wait for other processes, in seconds: until all have started.
     pub start_timeout_s: f64,
@@ -168,7 +168,7 @@ impl Default for Distributed {
             split: Split::None,
             sequence_parallel: 1,
             reduce_in: ReduceIn::F32,
-            bucket_mb: 64.0,
+            bucket_mb: 100.0,
             start_timeout_s: 300.0,
             timeout_s: 1800.0,
         }
