@@ -55,13 +55,15 @@ fn run_is_shown_while_it_is_cut_short_resumed_and_finished_and_beside_another() 
     assert_eq!((&begun["device"], &begun["threads"], &begun["processes"]), (&"cpu".into(), &1.into(), &1.into()));
     assert_eq!((&begun["precision"], &begun["images_found"]), (&"f32".into(), &12.into()));
 
+    fs::remove_file(place.path("run/snapshots/000000000024.safetensors")).unwrap();
+    assert!(page(&place, &["run"]).contains("finished after 24 images"), "as a copy without its large files");
+
     // A process that was killed leaves half a line, and no end.
     fs::remove_file(place.path("run/sessions.jsonl")).unwrap();
-    fs::remove_file(place.path("run/snapshots/000000000024.safetensors")).unwrap();
     let log = fs::read_to_string(place.path("run/log.jsonl")).unwrap();
     fs::write(place.path("run/log.jsonl"), log.clone() + "{\"step\":7,").unwrap();
     let killed = page(&place, &["run"]);
-    for needle in ["not finished: 24 of 24 images seen", "last line of the log is not whole", "Not recorded"] {
+    for needle in ["all 24 images seen, but neither", "last line of the log is not whole", "Not recorded"] {
         assert!(killed.contains(needle), "{needle}");
     }
 

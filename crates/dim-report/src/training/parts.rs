@@ -18,6 +18,9 @@ pub(super) fn progress(run: &TrainingRun) -> String {
     match &run.state {
         State::Finished => format!("finished after {shown} images"),
         State::Stopped(why) => format!("stopped after {shown} of {all} images ({why})"),
+        State::Open if seen >= run.images => {
+            format!("all {all} images seen, but neither a snapshot of the end nor a record of it is here")
+        }
         State::Open => format!("not finished: {shown} of {all} images seen"),
     }
 }
@@ -236,6 +239,9 @@ mod tests {
         let value = |name: &str| table.rows.iter().find(|row| row[0] == name).unwrap()[1].as_str();
         assert_eq!((value("images seen"), value("time spent")), ("1,000 of 3,000", "0:10"));
         assert_eq!((value("time left"), value("images/s lately"), value("images/s over all")), ("0:21", "94.7", "100"));
+        of.images = 1000;
+        assert!(progress(&of).starts_with("all 1,000 images seen, but neither a snapshot"), "{}", progress(&of));
+        of.images = 3000;
         of.state = State::Stopped("the time was up".to_owned());
         assert_eq!(progress(&of), "stopped after 1,000 of 3,000 images (the time was up)");
         of.state = State::Finished;

@@ -3,6 +3,8 @@
 
 mod buckets;
 mod departures;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -40,9 +40,11 @@ pub(super) fn read(run: &RunFolder, name: String) -> Result<TrainingRun, Trainer
     };
     let Description { subject, facts, images, preset, settings, text } = describe(&run.config())?;
     let sessions = sessions::read(&run.sessions())?;
-    let is_finished = last.images_seen >= images && run.snapshot(last.images_seen).exists();
+    let all_seen = last.images_seen >= images;
     let state = match sessions.last() {
-        _ if is_finished => State::Finished,
+        // Either may be missing in a copy of a run.
+        _ if all_seen && run.snapshot(last.images_seen).exists() => State::Finished,
+        Some(SessionLine::Ended(ended)) if all_seen && ended.reason == EndReason::Finished => State::Finished,
         Some(SessionLine::Ended(ended)) if ended.images_seen == last.images_seen => {
             State::Stopped(match ended.reason {
                 EndReason::TimeIsUp => "the time was up".to_owned(),
