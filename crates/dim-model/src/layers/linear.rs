@@ -47,11 +47,10 @@ impl Linear {
         }
         match x.device() {
             Device::Cpu if weight.size()[1] <= MOST_POINTWISE_INPUTS => pointwise_convolution(&x, weight, bias),
-            Device::Cuda(_) => {
+            _ => {
                 let bias = self.bias.as_ref().map(|bias| bias.projection(bias.leaf()));
                 linear(&x, self.weight.projection(weight), bias)
             }
-            _ => Ok(x.f_linear(weight, bias)?),
         }
     }
 }

@@ -78,6 +78,7 @@ fn suggest(section: &str, field: &str, valid: &[String]) -> String {
     }
     near.retain(|(alike, _)| *alike >= ALIKE);
     near.sort_by(|one, other| other.0.total_cmp(&one.0));
+    near.dedup(); // several backbones share keys
     let names: Vec<String> = near.into_iter().map(|(_, name)| name).take(MAX_SUGGESTIONS).collect();
     if !names.is_empty() {
         return format!("did you mean {}?", alternatives(&names));
