@@ -123,7 +123,7 @@ fn unknown_keys_are_named_with_the_nearest() {
     let message = error(&["batch_size=4"]);
     assert!(message.contains("unknown key `batch_size`; did you mean `train.batch_size`?"), "{message}");
     let message = error(&["data.patch_size=2"]);
-    assert!(message.contains("did you mean `model.patch_size`?"), "{message}");
+    assert!(message.contains("did you mean `model.patch_size` or `data.path`?"), "{message}");
     let message = error(&["train.cfg_scale=2.0"]);
     assert!(message.contains("did you mean `sample.cfg_scale`?"), "{message}");
     let message = error(&["training.lr=2.0"]);
