@@ -127,7 +127,7 @@ measure recompute_all 1 'train.recompute_blocks=100'
 
 # The paper's batch, in pieces: steps are few and long.
 paper=('train.batch_size=768' 'train.micro_batch_size=96' 'train.log_every_steps=3')
-warm_up=1 lines=${PAPER_LINES:-3}
+warm_up=1 lines=3
 measure paper_batch_one 1 "${paper[@]}"
 if ((cards > 1)); then beside=$second measure paper_batch_one_beside 1 "${paper[@]}"; fi
 measure paper_batch "$cards" "${paper[@]}"

@@ -38,20 +38,14 @@ impl Linear {
     /// `[…, inputs]` → `[…, outputs]`, computed and returned in `kind`.
     pub(crate) fn forward(&self, x: &Tensor, kind: Kind) -> Result<Tensor, TorchError> {
         let x = x.to_kind(kind);
-        let (weight, bias) = (self.weight.leaf(), self.bias.as_ref().map(Weight::leaf));
-        if kind != Kind::Float {
-            let computed = self.weight.computed(kind)?;
-            let bias_computed = self.bias.as_ref().map(|bias| bias.computed(kind)).transpose()?;
-            let bias = self.bias.as_ref().zip(bias_computed.as_ref()).map(|(bias, computed)| bias.projection(computed));
-            return linear(&x, self.weight.projection(&computed), bias);
+        let weight = self.weight.leaf();
+        if kind == Kind::Float && x.device() == Device::Cpu && weight.size()[1] <= MOST_POINTWISE_INPUTS {
+            return pointwise_convolution(&x, weight, self.bias.as_ref().map(Weight::leaf));
         }
-        match x.device() {
-            Device::Cpu if weight.size()[1] <= MOST_POINTWISE_INPUTS => pointwise_convolution(&x, weight, bias),
-            _ => {
-                let bias = self.bias.as_ref().map(|bias| bias.projection(bias.leaf()));
-                linear(&x, self.weight.projection(weight), bias)
-            }
-        }
+        let computed = self.weight.computed(kind)?;
+        let bias_computed = self.bias.as_ref().map(|bias| bias.computed(kind)).transpose()?;
+        let bias = self.bias.as_ref().zip(bias_computed.as_ref()).map(|(bias, computed)| bias.projection(computed));
+        linear(&x, self.weight.projection(&computed), bias)
     }
 }
 
