@@ -118,6 +118,7 @@ if ((cards > 1)); then beside=$second measure one_beside 1; fi
 measure data_parallel "$cards"
 measure bf16_reduction "$cards" 'train.distributed.reduce_in="bf16"'
 measure split_optimizer "$cards" 'train.distributed.split="optimizer"'
+measure split_optimizer_bf16 "$cards" 'train.distributed.split="optimizer"' 'train.distributed.reduce_in="bf16"'
 measure split_gradients "$cards" 'train.distributed.split="gradients"'
 measure split_gradients_bf16 "$cards" 'train.distributed.split="gradients"' 'train.distributed.reduce_in="bf16"'
 measure split_parameters "$cards" 'train.distributed.split="parameters"'
@@ -132,6 +133,7 @@ measure paper_batch_one 1 "${paper[@]}"
 if ((cards > 1)); then beside=$second measure paper_batch_one_beside 1 "${paper[@]}"; fi
 measure paper_batch "$cards" "${paper[@]}"
 measure paper_batch_bf16 "$cards" "${paper[@]}" 'train.distributed.reduce_in="bf16"'
+measure paper_batch_split_optimizer "$cards" "${paper[@]}" 'train.distributed.split="optimizer"'
 
 # A process that is killed: torchrun starts all again, and they go on from the last checkpoint by themselves.
 if ((cards > 1)) && wanted elastic; then

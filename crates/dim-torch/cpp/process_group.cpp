@@ -265,6 +265,22 @@ char* dim_group_start(DimGroup* group, std::uint8_t operation, const Tensor* ten
     });
 }
 
+/// Starts to copy each of `count` tensors from its root to all, as one operation; for NCCL alone.
+char* dim_group_broadcasts(DimGroup* group, const Tensor* const* tensors, const int* roots, std::size_t count,
+                           DimWork** work) {
+    return dim::guarded([&] {
+        c10d::Backend& backend = *group->backend;
+        backend.startCoalescing();
+        for (std::size_t index = 0; index < count; ++index) {
+            std::vector<Tensor> one{*tensors[index]};
+            c10d::BroadcastOptions options;
+            options.rootRank = roots[index];
+            backend.broadcast(one, options);
+        }
+        *work = new DimWork{backend.endCoalescing()};
+    });
+}
+
 /// Starts to send every process its part of `input`, of `sent[rank]` elements, and to receive from each
 /// `received[rank]` elements into `output`; both of one dimension, the parts one after the other by rank.
 char* dim_group_all_to_all(DimGroup* group, const Tensor* output, const Tensor* input, const std::int64_t* received,

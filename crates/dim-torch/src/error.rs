@@ -29,6 +29,11 @@ pub enum TorchError {
     /// Two parameters have one name.
     #[error("two parameters are named `{0}`")]
     DuplicateParameter(String),
+    /// Of a parameter only the copy in bf16 is up to date.
+    #[error(
+        "the f32 values of `{0}` may be old: other processes stepped their slices since all were sent; expected to be read in f32 before the first step, or `Parameters::share_parts` since the last"
+    )]
+    Behind(String),
     /// A flat buffer has the wrong length, type or device.
     #[error("flat buffer must be {expected}, got {got}")]
     FlatBuffer {

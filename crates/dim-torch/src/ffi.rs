@@ -131,6 +131,13 @@ unsafe extern "C" {
         peer: i32,
         work: *mut *mut c_void,
     ) -> *mut c_char;
+    pub(crate) fn dim_group_broadcasts(
+        group: *mut c_void,
+        tensors: *const *const C_tensor,
+        roots: *const i32,
+        count: usize,
+        work: *mut *mut c_void,
+    ) -> *mut c_char;
     pub(crate) fn dim_group_all_to_all(
         group: *mut c_void,
         output: *const C_tensor,

@@ -2,6 +2,7 @@
 //! Source: Loshchilov & Hutter 2019 (arXiv 1711.05101).
 
 use std::num::NonZeroU64;
+use std::ops::Range;
 
 use dim_kernels::adamw_ema::{self, AdamWEma, AdamWEmaState, Clip, Constants};
 use tch::{Kind, Tensor};
@@ -122,7 +123,9 @@ impl AdamW {
         })?;
         let gradients = gradients.f_narrow(0, 0, values.size()[0])?;
         let norm = norm(&gradients)?;
-        self.advance(&values, &gradients, parameters.flat_bf16()?, &norm, lr)?;
+        let buffers = Buffers { values, gradients, bf16_copy: parameters.flat_bf16()? };
+        self.advance(&buffers, &norm, lr, 0..buffers.values.size()[0])?;
+        self.step = self.step.saturating_add(1);
         parameters.mark_bf16_fresh();
         Ok(norm.f_view([0_i64; 0])?)
     }
@@ -142,9 +145,24 @@ impl AdamW {
         let square = norm(gradients)?.f_square_()?;
         world.all_reduce(&square)?.wait()?;
         let norm = square.f_sqrt()?;
-        let values = parameters.part(self.start, self.ema.size()[0])?;
-        self.advance(&values, gradients, None, &norm, lr)?;
-        parameters.share_parts(world, &values)?;
+        let length = self.ema.size()[0];
+        let (values, gradients) = (parameters.part(self.start, length)?, gradients.shallow_clone());
+        match parameters.begin_gathering(world)? {
+            Some(mut gathering) => {
+                let buffers = Buffers { values, gradients, bf16_copy: Some(gathering.own_copy()?) };
+                for piece in pieces(length) {
+                    self.advance(&buffers, &norm, lr, piece.clone())?;
+                    gathering.send(piece.start, piece.end - piece.start)?;
+                }
+                gathering.finish()?;
+            }
+            None => {
+                let buffers = Buffers { values, gradients, bf16_copy: None };
+                self.advance(&buffers, &norm, lr, 0..length)?;
+                parameters.share_parts(world, &buffers.values)?;
+            }
+        }
+        self.step = self.step.saturating_add(1);
         Ok(norm.f_view([0_i64; 0])?)
     }
 
@@ -154,29 +172,26 @@ impl AdamW {
         self.start
     }
 
-    fn advance(
-        &mut self,
-        values: &Tensor,
-        gradients: &Tensor,
-        copy: Option<Tensor>,
-        norm: &Tensor,
-        lr: f64,
-    ) -> Result<(), TorchError> {
+    /// Elements `range` of the next step.
+    fn advance(&self, buffers: &Buffers, norm: &Tensor, lr: f64, range: Range<i64>) -> Result<(), TorchError> {
         let clip = |max_norm| Ok::<_, TorchError>(Clip { norm: view(NAME, "norm", norm)?, max_norm });
         let clip = self.config.clip_norm.map(clip).transpose()?;
         for run in &self.runs {
-            let part = |tensor: &Tensor| tensor.f_narrow(0, run.first, run.length);
+            let (first, end) = (run.first.max(range.start), (run.first + run.length).min(range.end));
+            if first >= end {
+                continue;
+            }
+            let part = |tensor: &Tensor| tensor.f_narrow(0, first, end - first);
             let part = Part {
-                values: part(values)?,
-                gradients: part(gradients)?,
+                values: part(&buffers.values)?,
+                gradients: part(&buffers.gradients)?,
                 first_moment: part(&self.first_moment)?,
                 second_moment: part(&self.second_moment)?,
                 ema: part(&self.ema)?,
-                bf16_copy: copy.as_ref().map(part).transpose()?,
+                bf16_copy: buffers.bf16_copy.as_ref().map(part).transpose()?,
             };
             part.advance(clip, self.constants(lr, run.decays))?;
         }
-        self.step = self.step.saturating_add(1);
         Ok(())
     }
 
@@ -194,6 +209,22 @@ impl AdamW {
             step: NonZeroU64::MIN.saturating_add(self.step),
         }
     }
+}
+
+/// What a step reads and writes beside the optimiser's own state: of all its elements.
+struct Buffers {
+    values: Tensor,
+    gradients: Tensor,
+    bf16_copy: Option<Tensor>,
+}
+
+/// Pieces of a slice: the values of one travel while the next is computed. The last one's journey is what nothing hides.
+const PIECES: i64 = 8;
+
+/// The pieces of a slice of `length` elements, which is a multiple of 64, as theirs are.
+fn pieces(length: i64) -> impl Iterator<Item = Range<i64>> {
+    let piece = ((length / PIECES + 63) / 64 * 64).max(64);
+    (0..length).step_by(piece as usize).map(move |first| first..(first + piece).min(length))
 }
 
 /// Neighbouring elements, and what belongs to them.

@@ -4,6 +4,8 @@
 
 mod bf16_copy;
 mod derived;
+mod f32_reads;
+mod gathering;
 mod sharded;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use tch::{Device, Kind, Tensor};
 
 use bf16_copy::Bf16Copy;
 pub use derived::Derived;
+use f32_reads::F32Reads;
 use sharded::Sharded;
 pub use sharded::{HeldUnit, ParameterUnit};
 
@@ -76,6 +79,7 @@ pub struct Parameters {
     gradients: Option<Tensor>,
     trained: bool,
     views: Vec<Tensor>,
+    reads: Arc<F32Reads>,
     bf16: Option<Arc<Bf16Copy>>,
     sharded: Option<Arc<Mutex<Sharded>>>,
 }
@@ -85,7 +89,9 @@ pub struct Weight {
     leaf: Tensor,
     /// Its part of the flat buffer of gradients.
     gradient: Option<Tensor>,
-    bf16: Option<(Arc<Bf16Copy>, usize)>,
+    bf16: Option<Arc<Bf16Copy>>,
+    reads: Arc<F32Reads>,
+    position: usize,
 }
 
 impl Weight {
@@ -103,11 +109,14 @@ impl Weight {
     /// The numbers in `kind`, without gradient: from the parameters' bf16 copy if they have one, else converted here.
     ///
     /// # Errors
-    /// No memory, or an error of libtorch.
+    /// No memory, or an error of libtorch; [`TorchError::Behind`].
     pub fn computed(&self, kind: Kind) -> Result<Tensor, TorchError> {
         match &self.bf16 {
-            Some((copy, position)) if kind == Kind::BFloat16 => copy.view(*position),
-            _ => Ok(self.leaf.detach().to_kind(kind)),
+            Some(copy) if kind == Kind::BFloat16 => copy.view(self.position),
+            _ => {
+                self.reads.mark(self.position)?;
+                Ok(self.leaf.detach().f_to_kind(kind)?)
+            }
         }
     }
 }
@@ -171,6 +180,7 @@ impl Parameters {
             gradients: None,
             trained: true,
             views: views.into_iter().map(|view| view.detach().set_requires_grad(true)).collect(),
+            reads: Arc::new(F32Reads::new(specs)),
             bf16: None,
             sharded: Some(Arc::new(Mutex::new(sharded))),
         })
@@ -199,7 +209,8 @@ impl Parameters {
         let values = values.detach();
         let (index, views, padded) = (index(specs)?, views(&values, specs)?, values.shallow_clone());
         let (gradients, trained, bf16, sharded) = (None, false, None, None);
-        Ok(Self { specs: specs.to_vec(), index, values, padded, gradients, trained, views, bf16, sharded })
+        let (specs, reads) = (specs.to_vec(), Arc::new(F32Reads::new(specs)));
+        Ok(Self { specs, index, values, padded, gradients, trained, views, reads, bf16, sharded })
     }
 
     /// The same with a copy of all values in bf16, for a network that computes in it: [`Parameters::weight`].
@@ -208,7 +219,8 @@ impl Parameters {
     /// Its memory is taken on the first use. Sharded parameters have none, and are converted where they are used.
     #[must_use]
     pub fn with_bf16_copy(mut self) -> Self {
-        self.bf16 = self.sharded.is_none().then(|| Arc::new(Bf16Copy::new(&self.values, &self.specs)));
+        let copy = || Arc::new(Bf16Copy::new(&self.padded, &self.specs, &self.reads));
+        self.bf16 = self.sharded.is_none().then(copy);
         self
     }
 
@@ -241,7 +253,7 @@ impl Parameters {
         }
     }
 
-    /// Lets all processes know the `part` from `start` on that each of them has written.
+    /// Lets all processes know the `part` that each of them has written, and all that they have: afterwards nothing is old.
     ///
     /// # Errors
     /// [`TorchError::LostPeer`].
@@ -250,6 +262,7 @@ impl Parameters {
             Some(sharded) => sharded::lock(sharded).gather(None),
             None => {
                 world.all_gather(&self.padded, part)?.wait()?;
+                self.reads.set_behind(false);
                 self.mark_written()
             }
         }
@@ -272,10 +285,9 @@ impl Parameters {
     /// No parameter has this name.
     pub fn weight(&self, name: &str) -> Result<Weight, TorchError> {
         let position = self.position(name)?;
-        let bf16 = self.bf16.as_ref().map(|copy| (Arc::clone(copy), position));
         let leaf = self.views[position].shallow_clone();
         let gradient = self.gradients.is_some().then(|| leaf.grad());
-        Ok(Weight { leaf, gradient, bf16 })
+        Ok(Weight { leaf, gradient, bf16: self.bf16.clone(), reads: Arc::clone(&self.reads), position })
     }
 
     /// The flat bf16 copy, to be written by whoever writes the values.
@@ -296,11 +308,20 @@ impl Parameters {
         &self.specs
     }
 
-    /// The parameter called `name`.
+    /// The parameter called `name`, to be computed with in f32.
+    ///
+    /// # Errors
+    /// No parameter has this name; [`TorchError::Behind`].
+    pub fn get(&self, name: &str) -> Result<Tensor, TorchError> {
+        self.reads.mark(self.position(name)?)?;
+        self.leaf(name)
+    }
+
+    /// The parameter called `name`, to be written. Whoever reads it in f32 after the steps of [`AdamW::step_slice`](crate::AdamW::step_slice) takes [`Parameters::get`].
     ///
     /// # Errors
     /// No parameter has this name.
-    pub fn get(&self, name: &str) -> Result<Tensor, TorchError> {
+    pub fn leaf(&self, name: &str) -> Result<Tensor, TorchError> {
         Ok(self.views[self.position(name)?].shallow_clone())
     }
 
@@ -313,7 +334,8 @@ impl Parameters {
         self.specs.iter().zip(&self.views)
     }
 
-    /// The flat f32 buffer of all values; gaps between parameters are zero. Of sharded parameters, this process's slice.
+    /// The flat f32 buffer of all values; gaps between parameters are zero. Of sharded parameters, this process's slice. After
+    /// [`AdamW::step_slice`](crate::AdamW::step_slice) of parameters with a copy in bf16, other processes' slices of it may be old, but for what is read in f32.
     pub fn values(&self) -> Tensor {
         self.values.shallow_clone()
     }

@@ -2,41 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::net::TcpListener;
+mod processes;
+
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dim_torch::distributed::{Place, Reducer, ReducerOptions, Split, Timeouts, World};
-use dim_torch::{AdamW, AdamWConfig, ParameterSpec, Parameters, TorchError};
+use dim_torch::distributed::{Reducer, ReducerOptions, Split, Timeouts, World};
+use dim_torch::{AdamW, ParameterSpec, Parameters, TorchError};
+use processes::{CONFIG, EXAMPLES, TIMEOUTS, farthest, free_port, place, start, together};
 use tch::{Device, Kind, Tensor, no_grad};
-
-const TIMEOUTS: Timeouts = Timeouts { start: Duration::from_secs(20), operation: Duration::from_secs(20) };
-
-fn place(rank: usize, size: usize, port: u16) -> Place {
-    let host = format!("host{rank}");
-    let address = "127.0.0.1".to_owned();
-    Place { rank, size, local_rank: rank, address, port, launcher_holds_store: false, attempt: 0, host }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Runs `work` as each of `size` processes; its results by rank.
-fn together<T: Send>(size: usize, work: impl Fn(World) -> T + Sync) -> Vec<T> {
-    let port = free_port();
-    thread::scope(|scope| {
-        let start = |rank| {
-            let work = &work;
-            scope.spawn(move || {
-                tch::set_num_threads(1);
-                work(World::join(&place(rank, size, port), Device::Cpu, "same", TIMEOUTS).unwrap())
-            })
-        };
-        let threads: Vec<_> = (0..size).map(start).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
-}
 
 fn floats(values: &[f32]) -> Tensor {
     Tensor::from_slice(values)
@@ -98,18 +72,6 @@ fn operations_do_what_their_names_say() {
     });
 }
 
-const CONFIG: AdamWConfig = AdamWConfig {
-    beta1: 0.9,
-    beta2: 0.99,
-    eps: 1e-8,
-    weight_decay: 0.01,
-    clip_norm: Some(0.5),
-    ema_decay: 0.9,
-    ema_warmup: false,
-};
-/// Examples of a step; they divide by 1, 2, 3 and 4.
-const EXAMPLES: i64 = 12;
-
 /// Gradients come in another order than that of the buffer from its end: of `first` last.
 fn specs() -> Vec<ParameterSpec> {
     let shapes: [(&str, &[i64]); 5] =
@@ -117,14 +79,6 @@ fn specs() -> Vec<ParameterSpec> {
     let mut specs: Vec<_> = shapes.iter().map(|(name, shape)| ParameterSpec::new(*name, shape)).collect();
     specs[1].late = true; // behind all others in the buffer
     specs
-}
-
-fn start(parameters: &Parameters) {
-    for (index, (_, leaf)) in parameters.iter().enumerate() {
-        let count = leaf.numel() as i64;
-        let values = (Tensor::arange(count, (Kind::Float, Device::Cpu)) + index as f64).sin() * 0.3;
-        no_grad(|| leaf.shallow_clone().copy_(&values.view_as(leaf)));
-    }
 }
 
 /// The share of some examples in the mean loss of a step; `shared` is used twice.
@@ -191,11 +145,6 @@ fn divided(world: World, options: ReducerOptions) -> (Tensor, Tensor, Vec<f64>) 
     }
     world.leave().unwrap();
     (parameters.values().copy(), ema, norms)
-}
-
-fn farthest(one: &Tensor, other: &Tensor) -> f64 {
-    let length = one.size()[0].min(other.size()[0]);
-    (one.narrow(0, 0, length) - other.narrow(0, 0, length)).abs().max().double_value(&[])
 }
 
 #[test]

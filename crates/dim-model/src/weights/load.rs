@@ -105,7 +105,7 @@ fn unfit(entry: &Entry, layout: Layout) -> Misfit {
 }
 
 fn copy(parameters: &Parameters, name: &str, tensor: &Tensor) -> Result<(), WeightsError> {
-    let mut parameter = parameters.get(name)?;
+    let mut parameter = parameters.leaf(name)?;
     tch::no_grad(|| parameter.f_copy_(tensor))
         .map_err(|source| WeightsError::Libtorch { action: format!("copying `{name}`"), source })
 }

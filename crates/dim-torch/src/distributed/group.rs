@@ -87,7 +87,22 @@ impl Group {
         ffi::check(unsafe {
             ffi::dim_group_start(group.0, operation as u8, tensor.as_ptr(), input_pointer, peer as i32, &raw mut work)
         })?;
-        Ok(Work { handle: work, _tensors: [Some(tensor.shallow_clone()), input.map(Tensor::shallow_clone)] })
+        let tensors = [Some(tensor), input].into_iter().flatten().map(Tensor::shallow_clone).collect();
+        Ok(Work { handle: work, _tensors: tensors })
+    }
+
+    /// Starts to copy each tensor from its rank to all, as one operation of NCCL's.
+    pub(super) fn start_broadcasts(&self, tensors: &[(usize, &Tensor)]) -> Result<Work, TorchError> {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(group) = &*handle else { return Err(left()) };
+        let pointers: Vec<_> = tensors.iter().map(|(_, tensor)| tensor.as_ptr()).collect();
+        let roots: Vec<i32> = tensors.iter().map(|&(root, _)| root as i32).collect();
+        let mut work = std::ptr::null_mut();
+        // SAFETY: as in `start`; both lists have as many entries as is said, which are read during the call.
+        ffi::check(unsafe {
+            ffi::dim_group_broadcasts(group.0, pointers.as_ptr(), roots.as_ptr(), tensors.len(), &raw mut work)
+        })?;
+        Ok(Work { handle: work, _tensors: tensors.iter().map(|(_, tensor)| tensor.shallow_clone()).collect() })
     }
 
     /// Starts to send every process its part of `input`, of `sent[rank]` elements, and to receive `received[rank]` from each into `output`.
@@ -112,7 +127,7 @@ impl Group {
                 &raw mut work,
             )
         })?;
-        Ok(Work { handle: work, _tensors: [Some(output.shallow_clone()), Some(input.shallow_clone())] })
+        Ok(Work { handle: work, _tensors: vec![output.shallow_clone(), input.shallow_clone()] })
     }
 
     /// Leaves the group, all of whose operations have ended.
@@ -130,7 +145,7 @@ fn left() -> TorchError {
 /// An operation of a group that may still be under way, and the tensors it works on.
 pub(super) struct Work {
     handle: *mut c_void,
-    _tensors: [Option<Tensor>; 2],
+    _tensors: Vec<Tensor>,
 }
 
 // SAFETY: libtorch's works belong to no thread, and neither do tensors, whose counts of references are atomic.

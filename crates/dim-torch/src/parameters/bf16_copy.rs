@@ -1,10 +1,10 @@
 //! A bf16 copy of a flat buffer, never staler than it looks.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::{ParameterSpec, views};
+use super::{F32Reads, ParameterSpec, views};
 use crate::TorchError;
 
 /// A flat copy in bf16 and its parameters; memory is taken on the first use.
@@ -16,6 +16,7 @@ pub(super) struct Bf16Copy {
 struct State {
     values: Tensor,
     specs: Vec<ParameterSpec>,
+    reads: Arc<F32Reads>,
     copy: Option<(Tensor, Vec<Tensor>)>,
     /// libtorch's count of writes to the values when they were last copied. The flat buffer, its views and the leaves made
     /// from them share the count, so no write to any of them goes unseen.
@@ -24,9 +25,9 @@ struct State {
 
 impl Bf16Copy {
     /// A copy of `values`, which hold parameters of these specifications.
-    pub(super) fn new(values: &Tensor, specs: &[ParameterSpec]) -> Self {
-        let (values, specs) = (values.shallow_clone(), specs.to_vec());
-        Self { state: Mutex::new(State { values, specs, copy: None, version: None }) }
+    pub(super) fn new(values: &Tensor, specs: &[ParameterSpec], reads: &Arc<F32Reads>) -> Self {
+        let (values, specs, reads) = (values.shallow_clone(), specs.to_vec(), Arc::clone(reads));
+        Self { state: Mutex::new(State { values, specs, reads, copy: None, version: None }) }
     }
 
     fn with_state<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -49,6 +50,9 @@ impl Bf16Copy {
         self.with_state(|state| {
             let version = state.values.f_internal_version()?;
             let stale = state.version != Some(version);
+            if stale && state.reads.behind() {
+                return Err(TorchError::Behind(state.specs[position].name.clone()));
+            }
             let values = state.values.shallow_clone();
             let (flat, views) = state.memory()?;
             let view = views[position].shallow_clone();

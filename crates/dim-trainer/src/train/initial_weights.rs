@@ -55,7 +55,7 @@ fn with_own_classes(tensors: &mut [(String, Tensor)], network: &Network, seed: u
         if !config.class_tables().contains(&name.as_str()) {
             continue;
         }
-        let Ok(own) = parameters.get(name) else { continue };
+        let Ok(own) = parameters.leaf(name) else { continue };
         if let ([own, width], [its, its_width]) = (own.size().as_slice(), tensor.size().as_slice())
             && width == its_width
             && own != its
@@ -70,7 +70,7 @@ fn with_own_classes(tensors: &mut [(String, Tensor)], network: &Network, seed: u
     network.initialise(seed)?;
     for index in others {
         let (name, tensor) = &mut tensors[index];
-        let table = parameters.get(name)?.detach().copy();
+        let table = parameters.leaf(name)?.detach().copy();
         if let Some(null) = config.null_class() {
             let last = tensor.f_narrow(0, tensor.size()[0] - 1, 1)?;
             table.f_narrow(0, null as i64, 1)?.f_copy_(&last)?;
