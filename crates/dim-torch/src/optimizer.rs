@@ -131,7 +131,8 @@ impl AdamW {
     }
 
     /// One step of this optimiser's slice with its `gradients`, of all processes together: the others take theirs, and get the new
-    /// values of all. Returns the global gradient norm, as [`AdamW::step`].
+    /// values of all; of parameters with a bf16 copy, [as far as they are read](Parameters::values). `meanwhile` is called when the gradients
+    /// are no longer needed and the last values are still under way. Returns the global gradient norm, as [`AdamW::step`].
     ///
     /// # Errors
     /// As [`AdamW::step`]; [`TorchError::LostPeer`].
@@ -141,6 +142,7 @@ impl AdamW {
         parameters: &Parameters,
         gradients: &Tensor,
         lr: f64,
+        meanwhile: impl FnOnce() -> Result<(), TorchError>,
     ) -> Result<Tensor, TorchError> {
         let square = norm(gradients)?.f_square_()?;
         world.all_reduce(&square)?.wait()?;
@@ -150,15 +152,17 @@ impl AdamW {
         match parameters.begin_gathering(world)? {
             Some(mut gathering) => {
                 let buffers = Buffers { values, gradients, bf16_copy: Some(gathering.own_copy()?) };
-                for piece in pieces(length) {
-                    self.advance(&buffers, &norm, lr, piece.clone())?;
-                    gathering.send(piece.start, piece.end - piece.start)?;
+                for (number, piece) in gathering.pieces().into_iter().enumerate() {
+                    self.advance(&buffers, &norm, lr, piece)?;
+                    gathering.send(number)?;
                 }
+                meanwhile()?;
                 gathering.finish()?;
             }
             None => {
                 let buffers = Buffers { values, gradients, bf16_copy: None };
                 self.advance(&buffers, &norm, lr, 0..length)?;
+                meanwhile()?;
                 parameters.share_parts(world, &buffers.values)?;
             }
         }
@@ -216,15 +220,6 @@ struct Buffers {
     values: Tensor,
     gradients: Tensor,
     bf16_copy: Option<Tensor>,
-}
-
-/// Pieces of a slice: the values of one travel while the next is computed. The last one's journey is what nothing hides.
-const PIECES: i64 = 8;
-
-/// The pieces of a slice of `length` elements, which is a multiple of 64, as theirs are.
-fn pieces(length: i64) -> impl Iterator<Item = Range<i64>> {
-    let piece = ((length / PIECES + 63) / 64 * 64).max(64);
-    (0..length).step_by(piece as usize).map(move |first| first..(first + piece).min(length))
 }
 
 /// Neighbouring elements, and what belongs to them.

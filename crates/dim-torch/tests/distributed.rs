@@ -129,7 +129,7 @@ fn divided(world: World, options: ReducerOptions) -> (Tensor, Tensor, Vec<f64>) 
         reducer.backward(&loss(&parameters, step, first + half, count - half), true).unwrap();
         let norm = match options.split {
             Split::None => optimizer.step(&parameters, 0.05),
-            _ => optimizer.step_slice(&world, &parameters, &reducer.gradients().unwrap(), 0.05),
+            _ => optimizer.step_slice(&world, &parameters, &reducer.gradients().unwrap(), 0.05, || reducer.zero()),
         };
         // Also where the new values came from other processes.
         let (copy, expected) = (copied.computed(Kind::BFloat16).unwrap(), copied.leaf().to_kind(Kind::BFloat16));

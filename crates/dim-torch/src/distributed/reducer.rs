@@ -62,6 +62,8 @@ struct State {
     /// Of all gradients; of this process's slice where gradients are split.
     flat: Tensor,
     leaves: Vec<Tensor>,
+    /// Whether `flat` is zero, all of it.
+    is_zero: bool,
     /// Whether the present backward pass is the last of its step.
     last: bool,
     /// How often each parameter got a gradient in a backward pass before; `None` until there was one.
@@ -119,6 +121,7 @@ impl Reducer {
             options,
             flat,
             leaves: leaves.collect(),
+            is_zero: false,
             last: false,
             expected: None,
             fired: vec![0; sizes.len()],
@@ -146,12 +149,17 @@ impl Reducer {
         Ok(Self { shared, split: options.split })
     }
 
-    /// Before the first backward pass of a step: all gradients are zero.
+    /// Before the first backward pass of a step: all gradients are zero. Again before that pass it does nothing, so that it may be called as soon as the last
+    /// step's are used up.
     ///
     /// # Errors
     /// An error of libtorch.
     pub fn zero(&self) -> Result<(), TorchError> {
-        let _ = no_grad(|| lock(&self.shared).flat.f_zero_())?;
+        let mut state = lock(&self.shared);
+        if !state.is_zero {
+            let _ = no_grad(|| state.flat.f_zero_())?;
+            state.is_zero = true;
+        }
         Ok(())
     }
 
@@ -196,7 +204,7 @@ impl State {
     }
 
     fn begin(&mut self, last: bool) {
-        self.last = last;
+        (self.is_zero, self.last) = (false, last);
         self.departures.restart();
         self.fired.fill(0);
         if let Some(expected) = &self.expected {

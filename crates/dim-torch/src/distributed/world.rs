@@ -196,24 +196,21 @@ impl World {
         self.start(Operation::Broadcast, tensor, None, root)
     }
 
-    /// Copies the tensor of each rank's number from that rank to all, in place, at the same time where the devices are GPUs. Empty ones stay as they are.
+    /// Copies each tensor from the rank beside it to all, in place; on GPUs as one operation. Empty ones stay as they are.
     ///
     /// # Errors
     /// As [`World::all_reduce`].
-    pub fn broadcast_each(&self, tensors: &[Tensor]) -> Result<Vec<Pending>, TorchError> {
+    pub fn broadcasts(&self, tensors: &[(usize, Tensor)]) -> Result<Vec<Pending>, TorchError> {
         let operation = Operation::Broadcast;
-        if tensors.len() != self.size() {
-            let (expected, got) = (format!("one of each of {} processes", self.size()), format!("{}", tensors.len()));
-            return Err(TorchError::Argument { operation: operation.name(), argument: "tensors", expected, got });
-        }
-        let full: Vec<(usize, &Tensor)> = tensors.iter().enumerate().filter(|(_, tensor)| tensor.numel() > 0).collect();
+        let full: Vec<(usize, &Tensor)> =
+            tensors.iter().filter(|(_, tensor)| tensor.numel() > 0).map(|(root, tensor)| (*root, tensor)).collect();
         match full.first() {
             None => Ok(Vec::new()),
             Some((_, first)) if first.device().is_cuda() => {
                 let started = self.group_of(operation, first)?.start_broadcasts(&full);
                 Ok(vec![self.pending(operation, started)?])
             }
-            Some(_) => full.into_iter().map(|(owner, tensor)| self.broadcast(tensor, owner)).collect(),
+            Some(_) => full.into_iter().map(|(root, tensor)| self.broadcast(tensor, root)).collect(),
         }
     }
 

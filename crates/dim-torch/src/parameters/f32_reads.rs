@@ -2,11 +2,10 @@
 //!
 //! Where each process steps a slice of the parameters, it needs the new values of the other slices in what it computes with alone.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tch::{Device, Tensor};
-
-use super::{ALIGNMENT, ParameterSpec, aligned, offsets};
+use super::{ParameterSpec, aligned, gathering::Plan, offsets};
 use crate::TorchError;
 
 pub(super) struct F32Reads {
@@ -16,14 +15,14 @@ pub(super) struct F32Reads {
 struct State {
     parameters: Vec<Parameter>,
     behind: bool,
-    /// What [`F32Reads::rows`] returned last.
-    rows: Option<Vec<Tensor>>,
+    /// What [`F32Reads::plan`] returned last, and for what split.
+    plan: Option<((usize, i64), Plan)>,
 }
 
 struct Parameter {
     name: String,
-    start: i64,
-    length: i64,
+    /// Its elements in the flat buffer, up to where the next may begin.
+    elements: Range<i64>,
     read: bool,
 }
 
@@ -31,16 +30,15 @@ impl F32Reads {
     pub(super) fn new(specs: &[ParameterSpec]) -> Self {
         let of = |(spec, start): (&ParameterSpec, i64)| Parameter {
             name: spec.name.clone(),
-            start,
-            length: aligned(spec.elements()),
+            elements: start..start + aligned(spec.elements()),
             read: false,
         };
         let parameters = specs.iter().zip(offsets(specs)).map(of).collect();
-        Self { state: Mutex::new(State { parameters, behind: false, rows: None }) }
+        Self { state: Mutex::new(State { parameters, behind: false, plan: None }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock only means that another thread panicked here; every write below is a single one.
+        // A poisoned lock only means that another thread panicked here; what it left is old or whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,16 +57,16 @@ impl F32Reads {
             return Err(TorchError::Behind(parameter.name.clone()));
         }
         parameter.read = true;
-        state.rows = None;
+        state.plan = None;
         Ok(())
     }
 
     /// Elements of the parameters that are read in f32.
     pub(super) fn elements(&self) -> i64 {
-        self.state().parameters.iter().filter(|parameter| parameter.read).map(|parameter| parameter.length).sum()
+        self.state().read().map(|elements| elements.end - elements.start).sum()
     }
 
-    /// Whether the values of the others were written elsewhere since all were sent.
+    /// Whether the values of others were written elsewhere since all were sent.
     pub(super) fn behind(&self) -> bool {
         self.state().behind
     }
@@ -77,53 +75,26 @@ impl F32Reads {
         self.state().behind = behind;
     }
 
-    /// Those parts of each of `parts` equal parts of the flat buffer that are read in f32, in rows of [`ALIGNMENT`] elements: the numbers of
-    /// the rows, i64, on `device`.
-    pub(super) fn rows(&self, parts: i64, part: i64, device: Device) -> Result<Vec<Tensor>, TorchError> {
+    /// How `owners` processes gather slices of `slice` elements: made by `make` from the elements that are read, in order, when these are others than the last time.
+    pub(super) fn plan(
+        &self,
+        (owners, slice): (usize, i64),
+        make: impl FnOnce(&[Range<i64>]) -> Result<Plan, TorchError>,
+    ) -> Result<Plan, TorchError> {
         let mut state = self.state();
-        if let Some(rows) = state.rows.as_ref().filter(|rows| rows.len() as i64 == parts) {
-            return Ok(rows.iter().map(Tensor::shallow_clone).collect());
+        if let Some((_, plan)) = state.plan.as_ref().filter(|(split, _)| *split == (owners, slice)) {
+            return Ok(plan.shallow_clone());
         }
-        let numbers = |index: i64| {
-            let (first, end) = (part * index, part * (index + 1));
-            let read = state.parameters.iter().filter(|parameter| parameter.read);
-            let range = read.map(|read| read.start.max(first)..(read.start + read.length).min(end));
-            range.flat_map(|range| range.start / ALIGNMENT..range.end / ALIGNMENT).collect::<Vec<i64>>()
-        };
-        let rows = (0..parts)
-            .map(|index| Ok(Tensor::f_from_slice(&numbers(index))?.f_to_device(device)?))
-            .collect::<Result<Vec<Tensor>, TorchError>>()?;
-        state.rows = Some(rows.iter().map(Tensor::shallow_clone).collect());
-        Ok(rows)
+        let mut read: Vec<_> = state.read().cloned().collect();
+        read.sort_by_key(|elements| elements.start);
+        let plan = make(&read)?;
+        state.plan = Some(((owners, slice), plan.shallow_clone()));
+        Ok(plan)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn rows_are_those_of_what_is_read_by_whose_part_they_are() {
-        let specs = [
-            ParameterSpec::new("a", &[100]),                     // rows 0 and 1
-            ParameterSpec::new("b", &[64]).with_late_gradient(), // behind the others: row 5
-            ParameterSpec::new("c", &[3, 64]),                   // rows 2, 3, 4
-        ];
-        let reads = F32Reads::new(&specs);
-        let rows = |parts, part| {
-            let rows = reads.rows(parts, part, Device::Cpu).unwrap();
-            rows.iter().map(|rows| Vec::<i64>::try_from(rows).unwrap()).collect::<Vec<_>>()
-        };
-        assert_eq!((reads.elements(), rows(2, 192)), (0, vec![vec![], vec![]]));
-        reads.mark(2).unwrap();
-        assert_eq!((reads.elements(), rows(2, 192)), (192, vec![vec![2], vec![3, 4]]));
-        reads.set_behind(true);
-        reads.mark(2).unwrap();
-        let error = reads.mark(1).unwrap_err().to_string();
-        assert!(error.contains("`b`"), "{error}");
-        reads.set_behind(false);
-        reads.mark(1).unwrap();
-        assert_eq!((reads.elements(), rows(3, 128)), (256, vec![vec![], vec![2, 3], vec![5, 4]]));
+impl State {
+    fn read(&self) -> impl Iterator<Item = &Range<i64>> {
+        self.parameters.iter().filter(|parameter| parameter.read).map(|parameter| &parameter.elements)
     }
 }

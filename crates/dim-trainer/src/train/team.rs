@@ -63,7 +63,7 @@ impl Team {
         Ok(match self.split {
             Split::None => optimizer.step(parameters, lr)?,
             Split::Optimizer | Split::Gradients | Split::Parameters => {
-                optimizer.step_slice(&self.world, parameters, &self.reducer.gradients()?, lr)?
+                optimizer.step_slice(&self.world, parameters, &self.reducer.gradients()?, lr, || self.reducer.zero())?
             }
         })
     }
