@@ -96,9 +96,8 @@ intrusive_ptr<c10d::Backend> nccl(const StorePtr& store, int rank, int size, mil
         "_ZN4c10d16ProcessGroupNCCLC1EN3c1013intrusive_ptrINS_5StoreENS1_6detail34intrusive_target_default_null_"
         "typeIS3_EEEEiiNS2_INS0_7OptionsENS5_IS8_EEEE",
         "libtorch_cuda.so");
-    // A step of the optimiser has thousands of small thread blocks, behind which NCCL's would wait to the end otherwise.
     const Options options =
-        made<c10d::Backend::Options>([&](void* self) { construct_options(self, /*is_high_priority_stream=*/true); });
+        made<c10d::Backend::Options>([&](void* self) { construct_options(self, /*is_high_priority_stream=*/false); });
     options->timeout = timeout;
     options->group_name = "dim";
     options->group_desc = "dim";
