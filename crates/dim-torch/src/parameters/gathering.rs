@@ -65,6 +65,8 @@ pub(crate) struct Gathering<'a> {
     copy: Arc<Bf16Copy>,
     /// The copy of all parameters.
     flat: Tensor,
+    /// Elements of a slice.
+    slice: i64,
     plan: Plan,
     /// The rows of `plan`.
     packed: Tensor,
@@ -80,11 +82,12 @@ impl Parameters {
         let Some(copy) = self.bf16.as_ref().filter(|_| 2 * self.reads.elements() < self.length()) else {
             return Ok(None);
         };
-        let split = (world.size(), self.padded.size()[0] / world.size() as i64);
+        let slice = self.padded.size()[0] / world.size() as i64;
+        let split = (world.size(), slice);
         let plan = self.reads.plan(split, |read| Plan::new(split, read, self.device()))?;
         let packed = Tensor::f_empty([plan.rows.size()[0], ALIGNMENT], (Kind::Float, self.device()))?;
         let (copy, flat) = (Arc::clone(copy), copy.flat()?);
-        Ok(Some(Gathering { world, parameters: self, copy, flat, plan, packed, next: 0, pending: Vec::new() }))
+        Ok(Some(Gathering { world, parameters: self, copy, flat, slice, plan, packed, next: 0, pending: Vec::new() }))
     }
 }
 
@@ -96,18 +99,17 @@ impl Gathering<'_> {
 
     /// The bf16 copy of this process's slice, to be written along with it.
     pub(crate) fn own_copy(&self) -> Result<Tensor, TorchError> {
-        let slice = self.flat.size()[0] / self.world.size() as i64;
-        Ok(self.flat.f_narrow(0, slice * self.world.rank() as i64, slice)?)
+        Ok(self.flat.f_narrow(0, self.slice * self.world.rank() as i64, self.slice)?)
     }
 
     /// Every process has written this piece, the next one, of its slice and of its copy.
     pub(crate) fn send(&mut self, number: usize) -> Result<(), TorchError> {
-        let (piece, slice) = (&self.plan.pieces[number], self.flat.size()[0] / self.world.size() as i64);
-        let part = |owner: usize| self.flat.f_narrow(0, slice * owner as i64 + piece.start, piece.end - piece.start);
-        let mut tensors =
-            (0..self.world.size()).map(|owner| Ok((owner, part(owner)?))).collect::<Result<Vec<_>, TorchError>>()?;
+        let piece = &self.plan.pieces[number];
+        let mut tensors = Vec::with_capacity(2 * self.world.size());
         let rows = self.parameters.padded.f_view([-1, ALIGNMENT])?;
         for (owner, &count) in self.plan.counts[number].iter().enumerate() {
+            let first = self.slice * owner as i64 + piece.start;
+            tensors.push((owner, self.flat.f_narrow(0, first, piece.end - piece.start)?));
             let mut place = self.packed.f_narrow(0, self.next, count)?;
             if owner == self.world.rank() && count > 0 {
                 place.f_copy_(&rows.f_index_select(0, &self.plan.rows.f_narrow(0, self.next, count)?)?)?;
