@@ -6,7 +6,9 @@ mod bf16_copy;
 mod derived;
 mod f32_reads;
 mod gathering;
+mod layout;
 mod sharded;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -16,57 +18,13 @@ use tch::{Device, Kind, Tensor};
 use bf16_copy::Bf16Copy;
 pub use derived::Derived;
 use f32_reads::F32Reads;
+pub use layout::ParameterSpec;
+use layout::{flat_length, offsets, padded_length, slice, views};
 use sharded::Sharded;
 pub use sharded::{HeldUnit, ParameterUnit};
+pub use weight::Weight;
 
-use crate::{TorchError, distributed::World, ffi, ops::Projection};
-
-/// Each parameter starts on a multiple of this many elements, so that its rows can be loaded as whole vectors.
-const ALIGNMENT: i64 = 64;
-
-/// A parameter's name and shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParameterSpec {
-    /// Unique name, such as `blocks.0.mamba.in_proj.weight`.
-    pub name: String,
-    /// Sizes, outermost first.
-    pub shape: Vec<i64>,
-    /// Whether its gradient is among the last that a backward pass computes although it belongs to a layer that is not among the first.
-    ///
-    /// Such parameters stand together at the end of the flat buffer, so that neighbours' gradients, which travel with theirs, need not wait.
-    pub late: bool,
-    /// Whether it is a weight of a linear map or a convolution: what weight decay is meant for, if it is not for all.
-    ///
-    /// By default so if it has two dimensions or more; tables, learnt tokens and Mamba's `A`, which have them, too, are none.
-    pub matrix: bool,
-}
-
-impl ParameterSpec {
-    /// A parameter called `name` of this shape.
-    pub fn new(name: impl Into<String>, shape: &[i64]) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), late: false, matrix: shape.len() > 1 }
-    }
-
-    /// The same, of a parameter whose gradient comes late.
-    #[must_use]
-    pub fn with_late_gradient(mut self) -> Self {
-        self.late = true;
-        self
-    }
-
-    /// The same, of a parameter that is no weight of a linear map although it looks like one.
-    #[must_use]
-    pub fn no_matrix(mut self) -> Self {
-        self.matrix = false;
-        self
-    }
-
-    /// Number of elements.
-    #[must_use]
-    pub fn elements(&self) -> i64 {
-        self.shape.iter().product()
-    }
-}
+use crate::{TorchError, distributed::World, ffi};
 
 /// Named f32 parameters in a fixed order, views of one flat buffer.
 pub struct Parameters {
@@ -82,43 +40,6 @@ pub struct Parameters {
     reads: Arc<F32Reads>,
     bf16: Option<Arc<Bf16Copy>>,
     sharded: Option<Arc<Mutex<Sharded>>>,
-}
-
-/// A parameter, and its copy in bf16 where the network computes in that.
-pub struct Weight {
-    leaf: Tensor,
-    /// Its part of the flat buffer of gradients.
-    gradient: Option<Tensor>,
-    bf16: Option<Arc<Bf16Copy>>,
-    reads: Arc<F32Reads>,
-    position: usize,
-}
-
-impl Weight {
-    /// The parameter itself, f32, which gets the gradient.
-    pub fn leaf(&self) -> &Tensor {
-        &self.leaf
-    }
-
-    /// The weight as operations take it, `computed` being its numbers in the kind that they compute in: they add its gradients where
-    /// [`Parameters::gradients`] sums them up, if it does.
-    pub fn projection<'a>(&'a self, computed: &'a Tensor) -> Projection<'a> {
-        Projection { weight: &self.leaf, computed, sum: self.gradient.as_ref() }
-    }
-
-    /// The numbers in `kind`, without gradient: from the parameters' bf16 copy if they have one, else converted here.
-    ///
-    /// # Errors
-    /// No memory, or an error of libtorch; [`TorchError::Behind`].
-    pub fn computed(&self, kind: Kind) -> Result<Tensor, TorchError> {
-        match &self.bf16 {
-            Some(copy) if kind == Kind::BFloat16 => copy.view(self.position),
-            _ => {
-                self.reads.mark(self.position)?;
-                Ok(self.leaf.detach().f_to_kind(kind)?)
-            }
-        }
-    }
 }
 
 impl Parameters {
@@ -391,20 +312,6 @@ impl Parameters {
     }
 }
 
-fn aligned(elements: i64) -> i64 {
-    (elements + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT
-}
-
-fn flat_length(specs: &[ParameterSpec]) -> i64 {
-    specs.iter().map(|spec| aligned(spec.elements())).sum()
-}
-
-/// Elements of a flat buffer that as many parts can share evenly.
-fn padded_length(specs: &[ParameterSpec], parts: usize) -> i64 {
-    let (length, unit) = (flat_length(specs), ALIGNMENT * parts as i64);
-    (length + unit - 1) / unit * unit
-}
-
 /// The place of each name.
 fn index(specs: &[ParameterSpec]) -> Result<BTreeMap<String, usize>, TorchError> {
     let mut index = BTreeMap::new();
@@ -414,25 +321,4 @@ fn index(specs: &[ParameterSpec]) -> Result<BTreeMap<String, usize>, TorchError>
         }
     }
     Ok(index)
-}
-
-fn slice(flat: &Tensor, offset: i64, spec: &ParameterSpec) -> Result<Tensor, TorchError> {
-    Ok(flat.f_narrow(0, offset, spec.elements())?.f_view(spec.shape.as_slice())?)
-}
-
-/// Where each parameter begins: one behind the other, those whose gradients come late behind all others.
-fn offsets(specs: &[ParameterSpec]) -> Vec<i64> {
-    let (mut offsets, mut next) = (vec![0; specs.len()], 0);
-    for late in [false, true] {
-        for (offset, spec) in offsets.iter_mut().zip(specs).filter(|(_, spec)| spec.late == late) {
-            *offset = next;
-            next += aligned(spec.elements());
-        }
-    }
-    offsets
-}
-
-/// Every parameter's part of a flat buffer.
-fn views(flat: &Tensor, specs: &[ParameterSpec]) -> Result<Vec<Tensor>, TorchError> {
-    specs.iter().zip(offsets(specs)).map(|(spec, offset)| slice(flat, offset, spec)).collect()
 }

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::{F32Reads, ParameterSpec, views};
+use super::{
+    f32_reads::F32Reads,
+    layout::{ParameterSpec, views},
+};
 use crate::TorchError;
 
 /// A flat copy in bf16 and its parameters; memory is taken on the first use.

@@ -5,7 +5,10 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{ParameterSpec, aligned, gathering::Plan, offsets};
+use super::{
+    gathering::Plan,
+    layout::{ParameterSpec, aligned, offsets},
+};
 use crate::TorchError;
 
 pub(super) struct F32Reads {

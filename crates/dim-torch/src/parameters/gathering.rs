@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{ALIGNMENT, Parameters, bf16_copy::Bf16Copy};
+use super::{Parameters, bf16_copy::Bf16Copy, layout::ALIGNMENT};
 use crate::{
     TorchError,
     distributed::{Pending, World},

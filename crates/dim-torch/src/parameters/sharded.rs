@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{ParameterSpec, aligned, offsets};
+use super::layout::{ParameterSpec, aligned, offsets, slice};
 use crate::{TorchError, distributed::World, ffi};
 
 /// The slices, and what is there of the others'.
@@ -67,7 +67,7 @@ impl Sharded {
             let start = offsets[members[0]];
             let buffer = Tensor::f_zeros([elements], f32)?;
             for index in members {
-                views[index] = super::slice(&buffer, offsets[index] - start, &specs[index])?;
+                views[index] = slice(&buffer, offsets[index] - start, &specs[index])?;
             }
             // After each: all units together may be more than there is memory for.
             if unit.is_some() {
