@@ -39,6 +39,9 @@ PYTHON
 cat >"$work/config.toml" <<TOML
 [model]
 preset = "$model"
+image_size = 32
+in_channels = 4
+classes = 1000
 [data]
 source = "features"
 path = "$work/latents"
@@ -107,7 +110,7 @@ print(json.dumps({
     "images_per_s_beside": {
         place: [record["images_per_s"] for record in after_warm_up(f"{run}-{place}")] for place in beside.split()
     },
-    "traced_step": traced[0] if traced else None,
+    "traced_step": traced[0].rsplit("; ", 1)[0] if traced else None,  # behind it is a path that will be gone
 }))
 PYTHON
     rm -rf "$run" "$run"-*
@@ -117,11 +120,12 @@ PYTHON
 elastic() {
     python3 -m torch.distributed.run --standalone --nproc-per-node="$cards" --max-restarts=2 --no-python -- "${trainer[@]}" train \
         --config "$work/config.toml" --run "$work/elastic" --device "$device" --set model.preset=dim_s_2 \
-        --set model.image_size=32 --set model.in_channels=4 --set model.classes=1000 \
         --set train.images=8000 --set train.checkpoint_every_images=800 --set train.batch_size=$((4 * cards)) \
         --set 'train.distributed.split="gradients"' >"$work/elastic.txt" 2>&1 &
     local launcher=$! started=$SECONDS recovered=false
-    while (($(ls "$work"/elastic/checkpoints/*.safetensors 2>/dev/null | wc -l) < 2 && SECONDS - started < 120)); do sleep 0.2; done
+    while kill -0 "$launcher" 2>/dev/null && (($(ls "$work"/elastic/checkpoints/*.safetensors 2>/dev/null | wc -l) < 2 && SECONDS - started < 120)); do
+        sleep 0.2
+    done
     pkill -KILL -P "$launcher" -n || true # the youngest process of the launcher: one of the run's
     wait "$launcher" && grep -q "resumed after" "$work/elastic.txt" && recovered=true
     $recovered || tail -40 "$work/elastic.txt" >&2
