@@ -1,6 +1,8 @@
 //! A linear map whose weights are kept in one precision and computed with in another.
 
-use tch::{Kind, Tensor};
+use std::sync::OnceLock;
+
+use tch::{Device, Kind, Tensor};
 
 use super::{Projection, weight_gradient::WeightGradient, with_contiguous_channels};
 use crate::{
@@ -33,19 +35,38 @@ pub fn linear(x: &Tensor, weight: Projection, bias: Option<Projection>) -> Resul
 ///
 /// Of 128, 192, 256, 384, 512, 768 and all, this keeps the golden tensors of every network within their tolerances
 /// (3, 1, 5, 11, 13, 15 and 74 of 3,307 miss them on an H200; the one is of the autoencoder's convolutions). Of 64, 128, 192, 384 and all, 1, 0, 0, 2 and 13 of
-/// the 468 of DiM-L and DiM-H miss them on a CPU with AVX-512.
+/// the 468 of DiM-L and DiM-H miss them on a CPU whose MKL sums 384.
 const LONGEST_SUM: i64 = 192;
 
 /// `x · weightᵀ + bias`.
 ///
 /// cuBLAS adds the terms of an f32 product one after another, so the error grows with their number; sums of pieces, added at the end, lose less. MKL does so by itself,
-/// with pieces whose length depends on the processor: 192 with AVX2, 384 with AVX-512. The published tensors are of the former.
+/// with pieces whose length depends on the processor. The published tensors are of pieces of 192; where MKL's are as short, it is left to them: any other order of the same terms is as exact, but rounds
+/// otherwise than the published values did, whose own rounding is as large as the tolerances (2 of those 468 miss them so on AMD's Zen 5, none with MKL's own pieces).
 pub(super) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TorchError> {
-    if x.kind() == Kind::Float && weight.size()[1] > LONGEST_SUM {
+    let long = x.kind() == Kind::Float && weight.size()[1] > LONGEST_SUM;
+    if long && !(x.device() == Device::Cpu && library_sums_pieces()?) {
         in_pieces(x, weight, bias)
     } else {
         Ok(x.f_linear(weight, bias)?)
     }
+}
+
+/// Whether libtorch's own products on this CPU sum no more than [`LONGEST_SUM`] terms in one go: found out once, by a product in which a larger term comes first
+/// and the small ones behind a piece's end are lost unless they are summed by themselves.
+fn library_sums_pieces() -> Result<bool, TorchError> {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    if let Some(&found) = FOUND.get() {
+        return Ok(found);
+    }
+    // As large as a network's products, which small ones may not be computed like.
+    let (rows, outputs, inputs) = (64, 64, 8 * LONGEST_SUM);
+    let x = Tensor::f_zeros([rows, inputs], (Kind::Float, Device::Cpu))?;
+    let _ = x.f_narrow(1, 0, 1)?.f_fill_(1.0)?;
+    let _ = x.f_narrow(1, LONGEST_SUM, LONGEST_SUM)?.f_fill_(2_f64.powi(-25))?;
+    let sums = x.f_mm(&Tensor::f_ones([inputs, outputs], (Kind::Float, Device::Cpu))?)?;
+    let found = sums.f_min()?.f_double_value(&[])? > 1.0;
+    Ok(*FOUND.get_or_init(|| found))
 }
 
 /// [`product`] as the sum of products of at most [`LONGEST_SUM`] terms, of about the same number each.
@@ -108,8 +129,6 @@ impl CustomFunction for Operation {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use tch::Device;
-
     use super::*;
 
     #[test]
