@@ -29,6 +29,7 @@ fn main() {
             "cpp/cuda_graph.cpp",
             "cpp/custom_function.cpp",
             "cpp/process_group.cpp",
+            "cpp/products.cpp",
             "cpp/profile.cpp",
             "cpp/tensors.cpp",
         ])

@@ -66,6 +66,7 @@ unsafe extern "C" {
     pub(crate) fn dim_bump_version(tensor: *const C_tensor) -> *mut c_char;
     pub(crate) fn dim_set_storage_bytes(tensor: *const C_tensor, bytes: usize) -> *mut c_char;
     pub(crate) fn dim_storage_bytes(tensor: *const C_tensor, bytes: *mut i64) -> *mut c_char;
+    pub(crate) fn dim_terms_in_one_go(terms: *mut i64) -> *mut c_char;
     pub(crate) fn dim_prefer_deterministic() -> *mut c_char;
     pub(crate) fn dim_prefer_fast() -> *mut c_char;
     pub(crate) fn dim_choose_attention(flash: bool, cudnn: bool, memory_efficient: bool) -> *mut c_char;

@@ -1,13 +1,12 @@
 //! A linear map whose weights are kept in one precision and computed with in another.
 
-use std::sync::OnceLock;
-
 use tch::{Device, Kind, Tensor};
 
 use super::{Projection, weight_gradient::WeightGradient, with_contiguous_channels};
 use crate::{
     TorchError,
     custom_function::{CustomFunction, Forward, apply},
+    ffi,
 };
 
 /// `x · weightᵀ + bias`, `[…, inputs]` → `[…, outputs]`, in the kind of `x`, which is that of the computed weights.
@@ -52,21 +51,12 @@ pub(super) fn product(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Res
     }
 }
 
-/// Whether libtorch's own products on this CPU sum no more than [`LONGEST_SUM`] terms in one go: found out once, by a product in which a larger term comes first
-/// and the small ones behind a piece's end are lost unless they are summed by themselves.
+/// Whether libtorch's own products on this CPU sum no more than [`LONGEST_SUM`] terms in one go.
 fn library_sums_pieces() -> Result<bool, TorchError> {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    if let Some(&found) = FOUND.get() {
-        return Ok(found);
-    }
-    // As large as a network's products, which small ones may not be computed like.
-    let (rows, outputs, inputs) = (64, 64, 8 * LONGEST_SUM);
-    let x = Tensor::f_zeros([rows, inputs], (Kind::Float, Device::Cpu))?;
-    let _ = x.f_narrow(1, 0, 1)?.f_fill_(1.0)?;
-    let _ = x.f_narrow(1, LONGEST_SUM, LONGEST_SUM)?.f_fill_(2_f64.powi(-25))?;
-    let sums = x.f_mm(&Tensor::f_ones([inputs, outputs], (Kind::Float, Device::Cpu))?)?;
-    let found = sums.f_min()?.f_double_value(&[])? > 1.0;
-    Ok(*FOUND.get_or_init(|| found))
+    let mut terms = 0;
+    // SAFETY: the callee writes one number or returns a message.
+    ffi::check(unsafe { ffi::dim_terms_in_one_go(&raw mut terms) })?;
+    Ok(terms <= LONGEST_SUM)
 }
 
 /// [`product`] as the sum of products of at most [`LONGEST_SUM`] terms, of about the same number each.
@@ -130,6 +120,17 @@ impl CustomFunction for Operation {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Whoever sums, the library or we: small terms beside a larger one vanish only in the same piece.
+    #[test]
+    fn no_more_terms_than_a_piece_has_are_summed_in_one_go() {
+        let inputs = 4 * LONGEST_SUM;
+        let x = Tensor::zeros([64, inputs], (Kind::Float, Device::Cpu));
+        let _ = x.narrow(1, 0, 1).fill_(1.0);
+        let _ = x.narrow(1, LONGEST_SUM, LONGEST_SUM).fill_(2_f64.powi(-25));
+        let sums = product(&x, &Tensor::ones([64, inputs], (Kind::Float, Device::Cpu)), None).unwrap();
+        assert!((sums - (1.0 + LONGEST_SUM as f64 * 2_f64.powi(-25))).abs().max().double_value(&[]) < 2e-7);
+    }
 
     #[test]
     fn pieces_add_up_to_the_product() {
