@@ -206,9 +206,13 @@ impl Parameters {
     /// No parameter has this name.
     pub fn weight(&self, name: &str) -> Result<Weight, TorchError> {
         let position = self.position(name)?;
+        let bf16 = self.bf16.as_ref().map(|copy| (Arc::clone(copy), position));
+        if bf16.is_none() {
+            self.reads.mark(position)?; // it will be read in f32, also if there is a copy later
+        }
         let leaf = self.views[position].shallow_clone();
         let gradient = self.gradients.is_some().then(|| leaf.grad());
-        Ok(Weight { leaf, gradient, bf16: self.bf16.clone(), reads: Arc::clone(&self.reads), position })
+        Ok(Weight { leaf, gradient, bf16 })
     }
 
     /// The flat bf16 copy, to be written by whoever writes the values.

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use dim_torch::distributed::{Split, World};
 use gpu::gpu;
-use processes::{TIMEOUTS, farthest, free_port, in_bf16, place};
+use processes::{TIMEOUTS, assert_same_steps, free_port, in_bf16, place};
 use tch::Device;
 
 const TEST: &str = "slices_stepped_alone_reach_a_network_in_bf16";
@@ -43,12 +43,8 @@ fn one_of(rank: usize, size: usize, ports: &[usize]) {
         let place = place(rank, size, u16::try_from(port).unwrap());
         in_bf16(World::join(&place, device, "same", TIMEOUTS).unwrap(), device, split)
     };
-    let (values, copies) = run(ports[0], Split::None);
+    let whole = run(ports[0], Split::None);
     for (port, split) in [(ports[1], Split::Optimizer), (ports[2], Split::Gradients)] {
-        let (theirs, their_copies) = run(port, split);
-        // Sums of one or two are the same in any order, but for that of the norm; those of more differ, and so may what is rounded to bf16.
-        let tolerance = if size <= 2 { 1e-6 } else { 1e-3 };
-        let apart = (farthest(&values, &theirs), farthest(&copies, &their_copies));
-        assert!(apart.0 <= tolerance && apart.1 <= 4e-3, "{split:?}, rank {rank} of {size}: {apart:?}");
+        assert_same_steps(&whole, &run(port, split), size, split);
     }
 }

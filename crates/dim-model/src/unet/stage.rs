@@ -14,7 +14,7 @@ use crate::{Precision, observer::Observer};
 /// A layer of any form.
 enum Layer {
     Convolution(Convolution),
-    Residual(Box<Residual>),
+    Residual(Residual),
     Attention(Attention),
 }
 
@@ -24,7 +24,7 @@ impl Layer {
         Ok(match layer.form {
             Form::Convolution { .. } => Self::Convolution(Convolution::new(parameters, name)?),
             Form::Residual { inputs, outputs, resample } => {
-                Self::Residual(Box::new(Residual::new(parameters, name, inputs != outputs, resample)?))
+                Self::Residual(Residual::new(parameters, name, inputs != outputs, resample)?)
             }
             Form::Attention { .. } => Self::Attention(Attention::new(parameters, name, head_channels)?),
         })

@@ -14,12 +14,12 @@ use crate::TorchError;
 pub(super) struct Bf16Copy {
     // Autograd's own thread reads it, too, when it runs a part of the network again.
     state: Mutex<State>,
+    reads: Arc<F32Reads>,
 }
 
 struct State {
     values: Tensor,
     specs: Vec<ParameterSpec>,
-    reads: Arc<F32Reads>,
     copy: Option<(Tensor, Vec<Tensor>)>,
     /// libtorch's count of writes to the values when they were last copied. The flat buffer, its views and the leaves made
     /// from them share the count, so no write to any of them goes unseen.
@@ -29,8 +29,9 @@ struct State {
 impl Bf16Copy {
     /// A copy of `values`, which hold parameters of these specifications.
     pub(super) fn new(values: &Tensor, specs: &[ParameterSpec], reads: &Arc<F32Reads>) -> Self {
-        let (values, specs, reads) = (values.shallow_clone(), specs.to_vec(), Arc::clone(reads));
-        Self { state: Mutex::new(State { values, specs, reads, copy: None, version: None }) }
+        let (values, specs) = (values.shallow_clone(), specs.to_vec());
+        let state = Mutex::new(State { values, specs, copy: None, version: None });
+        Self { state, reads: Arc::clone(reads) }
     }
 
     fn with_state<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
@@ -48,12 +49,17 @@ impl Bf16Copy {
         self.with_state(|state| state.version = state.values.f_internal_version().ok());
     }
 
+    /// Parameter number `position` is read in f32 although it has a copy here.
+    pub(super) fn passed_over(&self, position: usize) -> Result<(), TorchError> {
+        self.reads.mark(position)
+    }
+
     /// A parameter of the copy, which is brought up to date first.
     pub(super) fn view(&self, position: usize) -> Result<Tensor, TorchError> {
         self.with_state(|state| {
             let version = state.values.f_internal_version()?;
             let stale = state.version != Some(version);
-            if stale && state.reads.behind() {
+            if stale && self.reads.behind() {
                 return Err(TorchError::Behind(state.specs[position].name.clone()));
             }
             let values = state.values.shallow_clone();

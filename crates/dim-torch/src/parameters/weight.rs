@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
-use super::{bf16_copy::Bf16Copy, f32_reads::F32Reads};
+use super::bf16_copy::Bf16Copy;
 use crate::{TorchError, ops::Projection};
 
 /// A parameter, and its copy in bf16 where the network computes in that.
@@ -12,10 +12,8 @@ pub struct Weight {
     pub(super) leaf: Tensor,
     /// Its part of the flat buffer of gradients.
     pub(super) gradient: Option<Tensor>,
-    pub(super) bf16: Option<Arc<Bf16Copy>>,
-    pub(super) reads: Arc<F32Reads>,
-    /// Its number among the parameters.
-    pub(super) position: usize,
+    /// The copy, and the parameter's number in it.
+    pub(super) bf16: Option<(Arc<Bf16Copy>, usize)>,
 }
 
 impl Weight {
@@ -36,11 +34,10 @@ impl Weight {
     /// No memory, or an error of libtorch; [`TorchError::Behind`].
     pub fn computed(&self, kind: Kind) -> Result<Tensor, TorchError> {
         match &self.bf16 {
-            Some(copy) if kind == Kind::BFloat16 => copy.view(self.position),
-            _ => {
-                self.reads.mark(self.position)?;
-                Ok(self.leaf.detach().f_to_kind(kind)?)
-            }
+            Some((copy, position)) if kind == Kind::BFloat16 => return copy.view(*position),
+            Some((copy, position)) => copy.passed_over(*position)?,
+            None => {}
         }
+        Ok(self.leaf.detach().f_to_kind(kind)?)
     }
 }

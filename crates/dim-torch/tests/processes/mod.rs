@@ -119,3 +119,11 @@ pub(crate) fn in_bf16(world: World, device: Device, split: Split) -> (Tensor, Te
     let on_cpu = |tensor: Tensor| tensor.to_kind(Kind::Float).to_device(Device::Cpu);
     (on_cpu(Tensor::cat(&values[..4], 0)), on_cpu(copies))
 }
+
+/// Two results of [`in_bf16`] by as many processes, with nothing split and with slices, are the same to rounding.
+pub(crate) fn assert_same_steps(whole: &(Tensor, Tensor), slices: &(Tensor, Tensor), size: usize, split: Split) {
+    // Sums of one or two are the same in any order, but for that of the norm; those of more differ, and so may what is rounded to bf16.
+    let tolerance = if size <= 2 { 1e-6 } else { 1e-3 };
+    let apart = (farthest(&whole.0, &slices.0), farthest(&whole.1, &slices.1));
+    assert!(apart.0 <= tolerance && apart.1 <= 4e-3, "{split:?}, {size} processes: {apart:?}");
+}
